@@ -1,0 +1,17 @@
+"""minirft: text or a picture in, a 3D human pose out, from a multimodal language model taught (SFT) and aligned by reward.
+
+The names below load what they need on first use, so that `import minirft` itself is instant.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+__all__ = ["PosePolicy", "load_body"]
+
+_HOMES = {"PosePolicy": "minirft.policy", "load_body": "minirft.body"}
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'minirft' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
