@@ -1,0 +1,210 @@
+"""The body: SMPL's 24 joints, rotations in and joints or a mesh out.
+
+Without any download this is the open body `data/body.npz`, built from MakeHuman's CC0 base mesh in SMPL's own format
+(data/build/body.py). Whoever has the real SMPL_NEUTRAL.pkl or .npz passes its path to `load_body`; nothing else changes.
+The two differ a little in where their joints sit, so every result names its body.
+
+Canonical frame: Y up, the body faces +Z, +X is the body's left. Metres and radians.
+"""
+
+import contextlib
+import io
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import roma
+import torch
+
+JOINT_NAMES = (
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
+    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
+    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
+)
+JOINT = {name: index for index, name in enumerate(JOINT_NAMES)}
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+# The index of each joint's mirror image.
+MIRROR = tuple(JOINT[n.replace("left", "?").replace("right", "left").replace("?", "right")] for n in JOINT_NAMES)
+# Which joints an error is averaged over. Numbers of different sets do not compare: name the one you used.
+JOINT_SETS = {"open-24": tuple(range(24)), "rpe-22": tuple(range(22))}
+# The repository's data/ in a clone, its copy inside the package in an installed wheel.
+DATA = next(p for p in (Path(__file__).parent / "_data", Path(__file__).parent.parent / "data")
+            if p.exists() or p.name == "data")
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: the value, the rule, the way out, in one line."""
+
+
+class Body:
+    """A body in SMPL's format. Attributes: name, rest (24, 3) joints at zero pose in metres, faces (F, 3) int64."""
+
+    def __init__(self, arrays, name):
+        """arrays: SMPL's v_template (V, 3), shapedirs (V, 3, B), posedirs, J_regressor (24, V), weights (V, 24), f."""
+        self.name = name
+        self._arrays = arrays
+        self._mesh = None
+        self.faces = torch.as_tensor(arrays["f"].astype(np.int64))
+        regress = arrays["J_regressor"].astype(np.float64)
+        self.rest = torch.tensor(regress @ arrays["v_template"], dtype=torch.float32)
+        self._rest_by_shape = torch.tensor(np.einsum("jv,vcb->jcb", regress, arrays["shapedirs"][..., :10]),
+                                           dtype=torch.float32)  # (24, 3, B)
+
+    def joints(self, pose, betas=None):
+        """Where the joints are: forward kinematics over the tree, without a mesh, differentiable.
+
+        pose: (..., 24, 3, 3) local rotations; betas: (..., B <= 10) shape, None for the mean shape.
+        Returns (..., 24, 3) metres, the pelvis at its place in the rest pose, as in SMPL without translation.
+        """
+        rest = self.rest.to(pose)
+        if betas is not None:
+            rest = rest + self._rest_by_shape[..., : betas.shape[-1]].to(pose) @ betas[..., None, :, None].squeeze(-3)
+        turned, placed = [pose[..., 0, :, :]], [rest[..., 0, :].expand(*pose.shape[:-3], 3)]
+        for j, parent in enumerate(PARENTS[1:], start=1):
+            offset = (rest[..., j, :] - rest[..., parent, :])[..., None]
+            placed.append(placed[parent] + (turned[parent] @ offset)[..., 0])
+            turned.append(turned[parent] @ pose[..., j, :, :])
+        return torch.stack(placed, dim=-2)
+
+    def vertices(self, pose, betas=None):
+        """The skin: pose (..., 24, 3, 3) and betas (..., 10) to (..., V, 3) metres, by smplx's SMPL class."""
+        if self._mesh is None:
+            self._mesh = _smplx_model(self._arrays)
+        flat = pose.reshape(-1, 24, 3, 3).float()
+        shape = torch.zeros(len(flat), 10) if betas is None else betas.reshape(-1, betas.shape[-1])
+        mesh = self._mesh.to(flat.device)
+        with torch.no_grad():
+            out = mesh(betas=shape.to(flat), global_orient=flat[:, :1], body_pose=flat[:, 1:], pose2rot=False,
+                       transl=flat.new_zeros(len(flat), 3))
+        return out.vertices.reshape(*pose.shape[:-3], -1, 3)
+
+
+def load_body(path=None):
+    """The open body, or another in SMPL's format from a .npz or .pkl file.
+
+    Nothing a downloaded pickle holds is run: only arrays are read from it. Raises InputError for anything else.
+    """
+    path = DATA / "body.npz" if path is None else Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such body file; pass SMPL_NEUTRAL.pkl or .npz, or leave --body away")
+    try:
+        arrays = _read_pickle(path) if path.suffix == ".pkl" else dict(np.load(path, allow_pickle=False))
+    except InputError:
+        raise
+    except Exception as error:  # a broken zip or pickle raises whatever its broken part happens to
+        raise InputError(f"{path}: not a readable SMPL file ({error})") from None
+    vertices = np.shape(arrays.get("v_template"))[:1] + (None,)
+    shapes = {"v_template": (vertices[0], 3), "J_regressor": (24, vertices[0]), "weights": (vertices[0], 24)}
+    for key, shape in shapes.items():
+        if np.shape(arrays.get(key)) != shape:
+            raise InputError(f"{path}: {key} has shape {np.shape(arrays.get(key))}, SMPL's has {shape}")
+    for key in ("shapedirs", "posedirs", "kintree_table", "f"):
+        if key not in arrays:
+            raise InputError(f"{path}: has no {key}; a body file needs all of SMPL's arrays")
+    return Body(arrays, "open" if path == DATA / "body.npz" else path.stem)
+
+
+def to_matrix(axis_angle):
+    """Axis-angle as in AMASS files (..., 72) to rotation matrices (..., 24, 3, 3)."""
+    return roma.rotvec_to_rotmat(axis_angle.reshape(*axis_angle.shape[:-1], -1, 3))
+
+
+def to_axis_angle(pose):
+    """Rotation matrices (..., 24, 3, 3) to axis-angle (..., 72)."""
+    return roma.rotmat_to_rotvec(pose).flatten(-2)
+
+
+def to_6d(pose):
+    """Rotation matrices (..., 3, 3) to their first two columns, one after the other (..., 6). Source: arXiv 1812.07035.
+
+    >>> to_6d(torch.eye(3))
+    tensor([1., 0., 0., 0., 1., 0.])
+    """
+    return pose[..., :2].transpose(-1, -2).flatten(-2)
+
+
+def from_6d(columns):
+    """Any two columns (..., 6) to the rotation matrices (..., 3, 3) that Gram-Schmidt makes of them."""
+    return roma.special_gramschmidt(columns.unflatten(-1, (2, 3)).transpose(-1, -2))
+
+
+def flip_pose(pose):
+    """The mirror image: (..., 24, 3, 3) to the same, left and right exchanged."""
+    mirror = pose.new_tensor([-1.0, 1.0, 1.0])
+    return pose[..., list(MIRROR), :, :] * mirror[:, None] * mirror
+
+
+def canonical_yaw(pose):
+    """Turn each pose about the vertical until its hip axis lies along X, so that the body faces +Z.
+
+    pose: (..., 24, 3, 3). Where the hip axis itself is nearly vertical (lying on a side) the body's own +Z is used.
+    """
+    left, front = pose[..., 0, :, 0], pose[..., 0, :, 2]
+    by_hips = torch.atan2(left[..., 2], left[..., 0])
+    by_front = -torch.atan2(front[..., 0], front[..., 2])
+    angle = torch.where(left[..., 1].abs() > 0.9, by_front, by_hips)
+    turn = roma.rotvec_to_rotmat(torch.stack([torch.zeros_like(angle), angle, torch.zeros_like(angle)], dim=-1))
+    return torch.cat([(turn @ pose[..., 0, :, :])[..., None, :, :], pose[..., 1:, :, :]], dim=-3)
+
+
+def _smplx_model(arrays):
+    """smplx's SMPL from arrays in memory: given a path, it would unpickle whatever lies there."""
+    import smplx
+    from smplx.vertex_ids import vertex_ids
+
+    no_extra_joints = dict.fromkeys(vertex_ids["smplh"], 0)  # face and finger landmarks of SMPL's own mesh
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a warning for 10 shape directions
+        return smplx.SMPL("", data_struct=SimpleNamespace(**arrays), vertex_ids=no_extra_joints, create_betas=False,
+                          create_global_orient=False, create_body_pose=False, create_transl=False)
+
+
+class _Chumpy:
+    """Stands in for chumpy.ch.Ch: holds what was pickled, computes nothing."""
+
+
+class _Sparse(_Chumpy):
+    """Stands in for scipy's csc_matrix."""
+
+
+def _read_pickle(path):
+    """MPI's SMPL pickle as plain arrays, without chumpy and without running anything it names."""
+    with open(path, "rb") as file:
+        content = _ArraysOnly(file, encoding="latin1").load()
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not SMPL's dictionary of arrays")
+    return {key: _dense(value) for key, value in content.items() if not isinstance(value, (str, bytes))}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    allowed = {
+        # numpy's own starts every array as an empty one; so does this, of one fixed kind
+        ("numpy.core.multiarray", "_reconstruct"): lambda kind, shape, code: np.ndarray((0,), "b"),
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("chumpy.ch", "Ch"): _Chumpy,
+        ("scipy.sparse.csc", "csc_matrix"): _Sparse,
+        ("scipy.sparse._csc", "csc_matrix"): _Sparse,
+        ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
+    }
+
+    def find_class(self, module, name):
+        module = module.replace("numpy._core", "numpy.core")
+        if (module, name) not in self.allowed:
+            raise InputError(f"the pickle asks for {module}.{name}; a body file holds numpy, scipy.sparse and chumpy "
+                             "arrays and nothing else, so it was not opened")
+        return self.allowed[module, name]
+
+
+def _dense(value):
+    """A pickled number, array, chumpy array or sparse matrix as a numpy array."""
+    if isinstance(value, _Sparse):
+        state = value.__dict__
+        full = np.zeros(state.get("_shape", state.get("shape")))
+        for column, (start, stop) in enumerate(zip(state["indptr"][:-1], state["indptr"][1:])):
+            full[state["indices"][start:stop], column] = state["data"][start:stop]
+        return full
+    value = np.asarray(value.__dict__["x"] if isinstance(value, _Chumpy) else value)
+    if value.dtype == object:
+        raise InputError("the pickle holds an array of objects; a body file's arrays are numbers")
+    return value
