@@ -59,7 +59,8 @@ class Body:
         """
         rest = self.rest.to(pose)
         if betas is not None:
-            rest = rest + self._rest_by_shape[..., : betas.shape[-1]].to(pose) @ betas[..., None, :, None].squeeze(-3)
+            by_shape = self._rest_by_shape[..., : betas.shape[-1]].to(pose)
+            rest = rest + torch.einsum("jcb,...b->...jc", by_shape, betas)
         turned, placed = [pose[..., 0, :, :]], [rest[..., 0, :].expand(*pose.shape[:-3], 3)]
         for j, parent in enumerate(PARENTS[1:], start=1):
             offset = (rest[..., j, :] - rest[..., parent, :])[..., None]
