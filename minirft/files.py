@@ -1,0 +1,89 @@
+"""Files that are written whole or not at all, and npz files that are read without trusting them."""
+
+import json
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from minirft.body import InputError
+
+KINDS = {"float": "fiu", "int": "iu", "str": "U"}  # numpy's dtype kinds that a reader takes for each
+
+
+@contextmanager
+def write_atomic(path):
+    """Write a file beside `path` and move it there once the block ends well: what stood there stays whole until then.
+
+    Yields the temporary path (same folder, same suffix, since writers choose a format by it).
+    Raises InputError where the place cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot write {path}: {reason}; give a path in a folder you may write, on a disk with room") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(path, value):
+    """Write `value` as indented JSON. NaN and infinity are a ValueError: JSON has no word for them."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    with write_atomic(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def save_npz(path, **arrays):
+    """Write arrays as a compressed npz that loads without pickles; None stands for an array that is left out."""
+    arrays = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} is an array of Python objects; npz files here hold numbers and strings only")
+    with write_atomic(path) as temporary, open(temporary, "wb") as file:  # an open file: savez would append .npz to a name
+        np.savez_compressed(file, **arrays)
+
+
+def load_npz(path, required):
+    """Read an npz file from anyone: no pickles, the arrays asked for present, of their shapes, finite.
+
+    required: {name: (kind, *shape)}, kind "float", "int" or "str"; a letter in a shape stands for one size throughout.
+        {"pose": ("float", "M", 72), "clip": ("str", "M")}: any M, the same for both.
+    Returns {name: array} of all arrays in the file; the float ones asked for as float32. Raises InputError.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; give an npz file") from error
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on broken or hostile files
+        raise InputError(f"{path} is not a readable npz of plain arrays; write it with numpy.savez, without objects") from error
+    sizes = {}
+    for name, (kind, *shape) in required.items():
+        if name not in arrays:
+            raise InputError(f"{path} has no array '{name}' (it has: {', '.join(arrays) or 'none'}); it needs {', '.join(required)}")
+        _check_array(arrays[name], (kind, *shape), sizes, f"{path}: '{name}'")
+        if kind == "float":
+            arrays[name] = arrays[name].astype(np.float32)
+    return arrays
+
+
+def _check_array(array, pattern, sizes, label):
+    """Raise InputError unless `array` has the kind and shape of `pattern`; letters met first are entered into `sizes`."""
+    kind, *shape = pattern
+    if array.dtype.kind not in KINDS[kind]:
+        raise InputError(f"{label} holds {array.dtype}; it must hold {kind} values")
+    fits = array.ndim == len(shape) and all(
+        size == (sizes.setdefault(want, size) if isinstance(want, str) else want) for size, want in zip(array.shape, shape)
+    )
+    if not fits:
+        wanted = ", ".join(f"{want}={sizes[want]}" if want in sizes else str(want) for want in shape)
+        raise InputError(f"{label} has shape {array.shape}; it must have shape ({wanted})")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{label} holds NaN or infinite values; leave those rows out")

@@ -1,0 +1,202 @@
+"""What a picture shows is what the body does."""
+
+import errno
+import time
+
+import matplotlib.figure
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from minirft.body import JOINT, InputError, load_body, to_matrix
+from minirft.render import SHEET_LIMIT, camera_axes, mesh_image, pose_sheet, rasterise, skeleton_axes, write_mesh
+
+RED, WHITE = (1.0, 0.1, 0.1), (1.0, 1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body()
+
+
+def pose(**turns):
+    """A pose (24, 3, 3): the joints named turned by an axis-angle, the others at rest."""
+    axis_angle = torch.zeros(24, 3)
+    for name, turn in turns.items():
+        axis_angle[JOINT[name]] = torch.tensor(turn)
+    return to_matrix(axis_angle.flatten())
+
+
+def body_pixels(body, vertices, **options):
+    """Where the body is: (H, W) bool."""
+    image = mesh_image(vertices, body.faces, color=RED, background=WHITE, **options).astype(int)
+    return image[..., 0] - image[..., 1] > 40
+
+
+def test_a_square_covers_exactly_its_pixels():
+    corners = np.array([[2, 3, 0], [2, 9, 0], [12, 9, 0], [12, 3, 0]], np.float32)
+    pixels, _, weights = rasterise(corners, np.array([[0, 1, 2], [0, 2, 3]]), 16)
+    expected = {y * 16 + x for y in range(3, 9) for x in range(2, 12)}
+    assert set(pixels.tolist()) == expected and len(pixels) == len(expected)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+
+
+def test_weights_give_back_the_place_on_the_face():
+    corners = np.array([[1, 1, 5], [3, 14, 2], [13, 6, 8]], np.float32)
+    pixels, face, weights = rasterise(corners, np.array([[0, 1, 2]]), 16)
+    place = weights @ corners
+    np.testing.assert_allclose(place[:, 0], pixels % 16 + 0.5, atol=1e-4)
+    np.testing.assert_allclose(place[:, 1], pixels // 16 + 0.5, atol=1e-4)
+    assert len(pixels) > 50
+
+
+def test_the_nearer_face_hides_the_other_whatever_their_order():
+    near = np.array([[0, 0, 1], [0, 16, 1], [16, 0, 1]], np.float32)
+    both = np.concatenate([near, near * [1, 1, -1]]).astype(np.float32)
+    for faces, seen in (([[0, 1, 2], [3, 4, 5]], 0), ([[3, 4, 5], [0, 1, 2]], 1)):
+        assert set(rasterise(both, np.array(faces), 16)[1].tolist()) == {seen}
+
+
+def test_a_face_seen_from_behind_is_not_drawn():
+    corners = np.array([[0, 0, 1], [0, 16, 1], [16, 0, 1]], np.float32)
+    assert len(rasterise(corners, np.array([[0, 2, 1]]), 16)[0]) == 0
+
+
+def test_the_left_hand_raised_is_on_the_readers_right_from_the_front(body):
+    vertices = body.vertices(pose(left_shoulder=(0.0, 0.0, 1.2)))
+    top = {view: np.argwhere(body_pixels(body, vertices, view=view))[0, 1] for view in ("front", "back")}
+    assert top["front"] > 140 and top["back"] < 116
+
+
+def test_from_the_side_the_body_faces_right(body):
+    reach = pose(left_shoulder=(0.0, -1.5, 0.0), right_shoulder=(0.0, 1.5, 0.0))
+    columns = np.flatnonzero(body_pixels(body, body.vertices(reach), view="side")[:120].any(0))
+    rest = np.flatnonzero(body_pixels(body, body.vertices(pose()), view="side")[:120].any(0))
+    assert columns.max() - columns.min() > 1.5 * (rest.max() - rest.min())
+    feet = np.flatnonzero(body_pixels(body, body.vertices(reach), view="side")[200:].any(0)).mean()
+    hands = columns.max()
+    assert hands > feet + 30
+
+
+def test_where_the_body_floats_does_not_matter(body):
+    vertices = body.vertices(pose()).numpy()
+    images = [mesh_image(vertices + shift, body.faces).astype(int) for shift in (0, np.array([0.3, 1.7, -2]))]
+    assert np.abs(images[0] - images[1]).mean() < 0.5
+
+
+def test_a_body_half_as_tall_is_drawn_half_as_tall(body):
+    vertices = body.vertices(pose()).numpy()
+    tall, small = (body_pixels(body, vertices * scale, elevation=0).any(1).sum() for scale in (1, 0.5))
+    assert tall / small == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("view", ["front", "side", 45])
+@pytest.mark.parametrize("turns", [
+    {"left_shoulder": (0.0, 0.0, 1.5), "right_shoulder": (0.0, 0.0, -1.5)},  # arms up
+    {"pelvis": (-1.57, 0.0, 0.0), "left_shoulder": (0.0, 0.0, 1.5), "right_shoulder": (0.0, 0.0, -1.5)},  # lying long
+    {"left_hip": (-1.5, 0.0, 0.8), "right_hip": (0.9, 0.0, -0.8)},  # a leap
+])
+def test_every_pose_lies_within_the_picture(body, turns, view):
+    inside = body_pixels(body, body.vertices(pose(**turns)), view=view)
+    assert inside.sum() > 1000
+    assert not (inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any())
+
+
+def test_the_ground_is_darker_under_the_feet(body):
+    image = mesh_image(body.vertices(pose()), body.faces).astype(int).sum(2)
+    assert image[225:235, 90:165].min() < image[225:235, :20].min() - 60
+
+
+def test_camera_axes_are_right_handed_and_look_down():
+    axes = camera_axes(30, 12)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-6)
+    assert np.linalg.det(axes) == pytest.approx(1, abs=1e-5) and axes[2, 1] == pytest.approx(np.sin(np.radians(12)), abs=1e-6)
+
+
+def test_an_unknown_view_names_the_known_ones(body):
+    with pytest.raises(ValueError, match="front, side, back"):
+        mesh_image(body.vertices(pose()), body.faces, view="top")
+
+
+def test_a_picture_takes_a_fraction_of_a_second(body):
+    vertices = body.vertices(pose()).numpy()
+    seconds = []
+    for _ in range(5):
+        start = time.process_time()
+        mesh_image(vertices, body.faces)
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.3  # 0.04 s where it was written
+
+
+def test_a_sheet_shows_every_sentence_and_says_where_there_is_no_pose(body, tmp_path):
+    titles = ["A very long sentence about a person " * 6, "costs $5 and $6\nover two lines", "no pose \U0001F642"]
+    poses = torch.stack([pose(), pose(left_shoulder=(0.0, 0.0, 1.2)), torch.full((24, 3, 3), float("nan"))])
+    figure = pose_sheet(body, poses, titles, path=tmp_path / "poses.png")
+    written = [" ".join(text.get_text().split()) for text in figure.texts]
+    assert written[:3] == [" ".join(title.split()) for title in titles]
+    pictures = [axes.images[0].get_array() for axes in figure.axes]
+    blue = [(np.asarray(p)[..., 2].astype(int) - np.asarray(p)[..., 0] > 25).sum() for p in pictures]
+    assert blue[0] > 3000 and blue[1] > 3000 and blue[2] == 0
+    assert (np.asarray(pictures[2]) < 160).any()  # its words
+    with Image.open(tmp_path / "poses.png") as image:
+        assert image.width > 3 * 500
+
+
+def test_samples_of_a_sentence_lie_side_by_side(body):
+    figure = pose_sheet(body, torch.stack([pose()] * 6).view(2, 3, 24, 3, 3), ["a", "b"], views=("front",))
+    assert [axes.images[0].get_array().shape for axes in figure.axes] == [(256, 768, 3)] * 2
+
+
+def test_a_sheet_too_long_says_how_much_it_shows(body):
+    count = SHEET_LIMIT + 5
+    figure = pose_sheet(body, torch.full((count, 24, 3, 3), float("nan")), ["x"] * count)
+    assert len(figure.axes) == SHEET_LIMIT and f"first {SHEET_LIMIT} of {count}" in figure.texts[-1].get_text()
+
+
+def test_a_sheet_wants_one_title_a_pose(body):
+    for titles in ([], ["a", "b"]):
+        with pytest.raises(ValueError, match="titles"):
+            pose_sheet(body, pose()[None], titles)
+
+
+def test_a_full_disk_leaves_the_earlier_sheet(body, tmp_path, monkeypatch):
+    path = tmp_path / "poses.png"
+    path.write_bytes(b"earlier")
+
+    def full(self, name, **options):
+        name.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", full)
+    with pytest.raises(InputError, match="No space left"):
+        pose_sheet(body, torch.full((1, 24, 3, 3), float("nan")), ["x"], path=path)
+    assert path.read_bytes() == b"earlier" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_stick_figure_is_blue_on_its_left_and_orange_on_its_right(body):
+    figure = matplotlib.figure.Figure()
+    axes = figure.add_subplot(projection="3d")
+    skeleton_axes(body.joints(pose()), axes)
+    middle = {color: np.mean([line.get_data_3d()[0] for line in axes.lines if line.get_color() == color])
+              for color in ("tab:blue", "tab:orange")}
+    assert middle["tab:blue"] > 0.1 and middle["tab:orange"] < -0.1
+    assert min(line.get_data_3d()[2].min() for line in axes.lines) >= 0
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".glb"])
+def test_a_mesh_file_holds_the_body(body, tmp_path, suffix):
+    vertices = body.vertices(pose())
+    write_mesh(tmp_path / f"body{suffix}", vertices, body.faces)
+    mesh = trimesh.load(tmp_path / f"body{suffix}", force="mesh", process=False)
+    assert mesh.faces.shape == tuple(body.faces.shape)
+    np.testing.assert_allclose(mesh.bounds, [vertices.amin(0), vertices.amax(0)], atol=1e-5)
+    assert mesh.volume > 0.03  # cubic metres: the faces look outwards
+
+
+def test_mesh_files_of_other_kinds_or_places_are_refused(body, tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, message in ((tmp_path / "body.xyz", r"end the name in \.obj or \.glb"), (tmp_path / "file" / "a.obj", "cannot write")):
+        with pytest.raises(InputError, match=message):
+            write_mesh(path, body.vertices(pose()), body.faces)
