@@ -27,7 +27,7 @@ def write_atomic(path):
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"cannot write {path}: {reason}; give a path in a folder you may write, on a disk with room") from error
+        raise InputError(f"cannot write {path}: {reason}; give a folder that can be written, with room") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -46,7 +46,7 @@ def save_npz(path, **arrays):
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f"{name} is an array of Python objects; npz files here hold numbers and strings only")
-    with write_atomic(path) as temporary, open(temporary, "wb") as file:  # an open file: savez would append .npz to a name
+    with write_atomic(path) as temporary, open(temporary, "wb") as file:  # given a name, savez may append to it
         np.savez_compressed(file, **arrays)
 
 
@@ -63,11 +63,12 @@ def load_npz(path, required):
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; give an npz file") from error
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on broken or hostile files
-        raise InputError(f"{path} is not a readable npz of plain arrays; write it with numpy.savez, without objects") from error
+        raise InputError(f"{path} is not an npz of plain arrays; write it with numpy.savez, without objects") from error
     sizes = {}
     for name, (kind, *shape) in required.items():
         if name not in arrays:
-            raise InputError(f"{path} has no array '{name}' (it has: {', '.join(arrays) or 'none'}); it needs {', '.join(required)}")
+            has = ", ".join(arrays) or "none"
+            raise InputError(f"{path} has no array '{name}' (it has: {has}); it needs {', '.join(required)}")
         _check_array(arrays[name], (kind, *shape), sizes, f"{path}: '{name}'")
         if kind == "float":
             arrays[name] = arrays[name].astype(np.float32)
@@ -75,15 +76,15 @@ def load_npz(path, required):
 
 
 def _check_array(array, pattern, sizes, label):
-    """Raise InputError unless `array` has the kind and shape of `pattern`; letters met first are entered into `sizes`."""
+    """Raise InputError unless `array` fits `pattern` (kind, *shape); letters met first are entered into `sizes`."""
     kind, *shape = pattern
     if array.dtype.kind not in KINDS[kind]:
         raise InputError(f"{label} holds {array.dtype}; it must hold {kind} values")
-    fits = array.ndim == len(shape) and all(
-        size == (sizes.setdefault(want, size) if isinstance(want, str) else want) for size, want in zip(array.shape, shape)
-    )
+    letters = {want: size for want, size in zip(shape, array.shape) if isinstance(want, str)}
+    sizes.update(letters | sizes)  # the first size seen counts
+    fits = array.shape == tuple(sizes.get(want, want) for want in shape)
     if not fits:
         wanted = ", ".join(f"{want}={sizes[want]}" if want in sizes else str(want) for want in shape)
         raise InputError(f"{label} has shape {array.shape}; it must have shape ({wanted})")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if kind == "float" and not (np.abs(array) < np.finfo(np.float32).max).all():  # false for NaN too
         raise InputError(f"{label} holds NaN or infinite values; leave those rows out")

@@ -17,7 +17,7 @@ SLATE = (0.53, 0.68, 0.86)
 PAPER = (0.957, 0.949, 0.937)
 KEY_LIGHT, SKY = np.array([-0.45, 0.65, 0.62]), np.array([0.0, 1.0, 0.0])  # camera frame; world frame
 SAMPLING = 2  # each pixel is the mean of 2 x 2
-PICTURE, LINE, GAP = 2.0, 24 / 128, 20 / 128  # inches on a sheet of 128 dots an inch: a picture, a line of text, a space
+PICTURE, LINE, GAP = 2.0, 24 / 128, 20 / 128  # inches on a sheet, 128 dots each: a picture, a line of text, a space
 INK = "#26303c"
 SHEET_LIMIT = 120  # sentences on one sheet: more make a picture that few programs open
 
@@ -85,7 +85,8 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
             figure.text(left / width, (bottom + PICTURE + 0.07) / height, "\n".join(texts[index]), fontsize=9.5,
                         va="bottom", color=INK, linespacing=1.25, parse_math=False)
         top -= row_height + GAP
-    note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right. Body: {body.name}."
+    note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right."
+    note += f" Body: {body.name}."
     note += f" The first {shown} of {len(titles)}." if shown < len(titles) else ""
     figure.text(GAP / width, 0.1 / height, note, fontsize=8, color="0.45", parse_math=False)
     if path is not None:
@@ -113,7 +114,8 @@ def _label(picture, text):
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(picture)
-    ImageDraw.Draw(image).text((image.width / 2, image.height / 2), text, fill=(130, 130, 130), anchor="mm", font_size=15)
+    middle = image.width / 2, image.height / 2
+    ImageDraw.Draw(image).text(middle, text, fill=(130, 130, 130), anchor="mm", font_size=15)
     return np.asarray(image)
 
 
@@ -124,10 +126,10 @@ def skeleton_axes(joints, axes):
     for joint, parent in enumerate(PARENTS[1:], start=1):
         side = JOINT_NAMES[joint].split("_")[0]
         axes.plot(*([values[parent], values[joint]] for values in (x, y, z)), lw=3, solid_capstyle="round",
-                  color={"left": "tab:blue", "right": "tab:orange"}.get(side, "0.35"))
-    axes.scatter(x, y, z, s=8, color="0.2", depthshade=False)
+                  color={"left": "tab:blue", "right": "tab:orange"}.get(side, "0.35"), clip_on=False)
+    axes.scatter(x, y, z, s=8, color="0.2", depthshade=False, clip_on=False)
     middle = (x.max() + x.min()) / 2, (y.max() + y.min()) / 2
-    axes.set(xlim=(middle[0] - 0.9, middle[0] + 0.9), ylim=(middle[1] - 0.9, middle[1] + 0.9), zlim=(0, 1.8))
+    axes.set(xlim=(middle[0] - 1, middle[0] + 1), ylim=(middle[1] - 1, middle[1] + 1), zlim=(0, 2))
     axes.set_box_aspect((1, 1, 1), zoom=1.5)
     axes.view_init(elev=10, azim=-75)
     axes.set_axis_off()

@@ -72,13 +72,14 @@ def test_object_arrays_are_not_written(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"pose": np.zeros((3, 71))}, r"\(3, 71\).*\(M=3, 72\)|\(3, 71\).*\(M, 72\)"),
+    ({"pose": np.zeros((3, 71))}, r"\(3, 71\).*\(M=3, 72\)"),
     ({"pose": np.zeros(72)}, r"shape \(72,\)"),
     ({"clip": np.array(["a", "b"])}, r"clip.*\(2,\).*M=3"),
     ({"pose": np.array([["x"] * 72])}, "must hold float"),
     ({"clip": np.arange(3)}, "must hold str"),
     ({"pose": np.full((3, 72), np.nan)}, "NaN"),
     ({"pose": np.full((3, 72), np.inf)}, "infinite"),
+    ({"pose": np.full((3, 72), 1e300)}, "infinite"),  # as float32 it is
     ({"clip": None}, "no array 'clip'"),
 ])
 def test_arrays_that_do_not_fit_are_named(tmp_path, changes, message):

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run_python(code, cwd, **environment):
     """What `code` prints in a new interpreter."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=os.environ | environment, text=True, capture_output=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -35,7 +36,8 @@ def wheel(tmp_path_factory):
 
 def test_an_installed_wheel_works_away_from_the_clone(wheel, tmp_path):
     site = tmp_path / "site"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site,
+                    wheel], check=True)
     code = ("import torch, minirft; from minirft.body import DATA; body = minirft.load_body()\n"
             "print(minirft.__file__, DATA, *body.joints(torch.eye(3).expand(24, 3, 3)).shape)")
     module, data, *shape = run_python(code, tmp_path, PYTHONPATH=str(site))
@@ -60,7 +62,8 @@ def test_the_source_archive_carries_data_and_tests(tmp_path):
 
 
 def test_importing_minirft_loads_no_heavy_library(tmp_path):
-    loaded = run_python("import sys, minirft; print(*{name.split('.')[0] for name in sys.modules})", tmp_path, PYTHONPATH=str(ROOT))
+    code = "import sys, minirft; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = run_python(code, tmp_path, PYTHONPATH=str(ROOT))
     assert "minirft" in loaded and not {"torch", "transformers", "numpy", "matplotlib", "peft"} & set(loaded)
 
 
@@ -86,7 +89,8 @@ def test_the_head_needs_torch_alone():
 
 @pytest.mark.parametrize("name", ["torch", "transformers", "peft", "bitsandbytes"])
 def test_fast_moving_libraries_have_an_upper_bound_that_is_tested(name):
-    needs = {need.name: need for need in map(Requirement, importlib.metadata.requires("minirft")) if need.marker is None}
+    needs = [Requirement(line) for line in importlib.metadata.requires("minirft")]
+    needs = {need.name: need for need in needs if need.marker is None}  # those of no extra
     assert any(bound.operator == "<" for bound in needs[name].specifier)
     assert importlib.metadata.version(name) in needs[name].specifier
 

@@ -112,7 +112,8 @@ def test_the_ground_is_darker_under_the_feet(body):
 def test_camera_axes_are_right_handed_and_look_down():
     axes = camera_axes(30, 12)
     np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-6)
-    assert np.linalg.det(axes) == pytest.approx(1, abs=1e-5) and axes[2, 1] == pytest.approx(np.sin(np.radians(12)), abs=1e-6)
+    assert np.linalg.det(axes) == pytest.approx(1, abs=1e-5)
+    assert axes[2, 1] == pytest.approx(np.sin(np.radians(12)), abs=1e-6)
 
 
 def test_an_unknown_view_names_the_known_ones(body):
@@ -197,6 +198,7 @@ def test_a_mesh_file_holds_the_body(body, tmp_path, suffix):
 
 def test_mesh_files_of_other_kinds_or_places_are_refused(body, tmp_path):
     (tmp_path / "file").write_text("")
-    for path, message in ((tmp_path / "body.xyz", r"end the name in \.obj or \.glb"), (tmp_path / "file" / "a.obj", "cannot write")):
+    refused = {tmp_path / "body.xyz": r"end the name in \.obj or \.glb", tmp_path / "file" / "a.obj": "cannot write"}
+    for path, message in refused.items():
         with pytest.raises(InputError, match=message):
             write_mesh(path, body.vertices(pose()), body.faces)
