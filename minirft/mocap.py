@@ -1,0 +1,262 @@
+"""Motion capture files as they are: BVH and CMU's ASF/AMC to a skeleton at rest and local rotations per frame.
+
+Everything wrong with a file is a ValueError that says what and where; motion.py adds which file.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import roma
+import torch
+
+AMC_FPS = 120.0  # CMU's capture rate: an AMC file holds none
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A source's rest pose. offsets, ends: (J, 3) from the parent, and to the tip of a joint without children (else NaN)."""
+
+    names: tuple
+    parents: tuple
+    offsets: np.ndarray
+    ends: np.ndarray
+
+
+def read_text(path):
+    """A file's text. Raises ValueError if it is missing, unreadable or empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        raise ValueError("no such file") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+    if not text.strip():
+        raise ValueError("the file is empty")
+    return text
+
+
+def _euler(order, degrees):
+    """Rotations (T, 3, 3) of Euler angles (T, n); upper-case order: about the turned axes, lower-case: about the fixed ones (roma)."""
+    return roma.euler_to_rotmat(order, [torch.from_numpy(column) for column in degrees.T.copy()], degrees=True)
+
+
+def _array(rows):
+    """[(line number, words)] as an array of finite numbers; a word that is none is named with its line."""
+    try:
+        values = np.array([words for _, words in rows], dtype=np.float64)
+    except ValueError:
+        values = np.array(np.nan)
+    if not np.isfinite(values).all():
+        for number, words in rows:
+            _finite(words, f"line {number}")
+    return values
+
+
+def _finite(words, place):
+    """Words as an array of finite numbers; the first that is none is named in a ValueError."""
+    for word in words:
+        try:
+            if np.isfinite(float(word)):
+                continue
+        except ValueError:
+            pass
+        raise ValueError(f"{place} has {word!r} where a number belongs")
+    return np.array(words, dtype=np.float64)
+
+
+# ---------------------------------------------------------------- BVH
+
+
+def read_bvh(path):
+    """(Skeleton, local rotations (T, J, 3, 3) float64, frames a second or 0)."""
+    text = read_text(path)
+    motion = re.search(r"^\s*MOTION\s*$", text, re.M)
+    if "HIERARCHY" not in text[: motion.start() if motion else None]:
+        raise ValueError("no BVH file: it has no HIERARCHY")
+    skeleton, channels = _bvh_skeleton(text[: motion.start() if motion else None].split("HIERARCHY", 1)[1].split())
+    if not motion:
+        raise ValueError("cut in half: it ends after the hierarchy, before MOTION")
+    header = re.match(r"\s*Frames:\s*(\d+)\s+Frame\s+Time:\s*(\S+)[^\n]*\n?", text[motion.end():], re.I)
+    if not header:
+        raise ValueError("cut in half, or no BVH: after MOTION must come 'Frames: N' and 'Frame Time: seconds'")
+    start = motion.end() + header.end()
+    rows = _numbers(text[start:].splitlines(), len(channels), first_line=text[:start].count("\n") + 1)
+    frames = int(header[1])
+    if len(rows) != frames or not frames:
+        cut = "cut in half: " if len(rows) < frames else ""
+        raise ValueError(f"{cut}its header says {frames} frames, {len(rows)} lines of numbers follow")
+    try:
+        seconds = float(header[2])
+    except ValueError:
+        raise ValueError(f"frame time {header[2]!r} is no number of seconds") from None
+    return skeleton, _bvh_rotations(rows, channels, len(skeleton.names)), 1 / seconds if seconds > 0 else 0.0
+
+
+def _bvh_skeleton(tokens):
+    """(Skeleton, channels): channels has, for each column of the motion, (joint, "Xrotation" ...)."""
+    names, parents, offsets, ends, channels, stack = [], [], [], [], [], []
+    words = iter(tokens)
+    try:
+        for word in words:
+            if word in ("ROOT", "JOINT", "End"):
+                name = " ".join(iter(lambda: next(words), "{"))  # 3ds Max writes names with spaces
+                if word != "End":
+                    names.append(name)
+                    parents.append(stack[-1] if stack else -1)
+                    offsets.append(np.zeros(3))
+                    ends.append(np.full(3, np.nan))
+                stack.append(len(names) - 1 if word != "End" else None)
+            elif word == "OFFSET":
+                offset = _finite([next(words) for _ in range(3)], f"the offset of {names[-1]}")
+                if stack[-1] is None:
+                    ends[stack[-2]] = offset
+                else:
+                    offsets[stack[-1]] = offset
+            elif word == "CHANNELS":
+                for _ in range(int(next(words))):
+                    channels.append((stack[-1], next(words)))
+                    if not re.fullmatch("[XYZ](position|rotation)", channels[-1][1], re.I):
+                        raise ValueError(f"joint {names[-1]} has a channel {channels[-1][1]!r}; BVH knows Xposition and Xrotation, Y and Z likewise")
+            elif word == "}":
+                stack.pop()
+            else:
+                raise ValueError(f"in the hierarchy stands {word!r} where JOINT, OFFSET, CHANNELS, End Site or }} belongs")
+    except StopIteration:
+        raise ValueError(f"cut in half: it ends in the hierarchy, at joint {names[-1] if names else 1}") from None
+    except (IndexError, TypeError):
+        raise ValueError("its hierarchy's braces do not match") from None
+    if stack or not names:
+        raise ValueError(f"cut in half: its hierarchy ends with {len(stack)} braces open")
+    return Skeleton(tuple(names), tuple(parents), np.array(offsets), np.array(ends)), channels
+
+
+def _bvh_rotations(rows, channels, joints):
+    """Rows of channels (T, C) to local rotations (T, J, 3, 3): each joint's Euler angles in its own order, each about the turned axes."""
+    local = torch.eye(3, dtype=torch.float64).repeat(len(rows), joints, 1, 1)
+    for joint in range(joints):
+        columns = [(column, kind[0].upper()) for column, (owner, kind) in enumerate(channels) if owner == joint and kind.lower().endswith("rotation")]
+        if columns:
+            order = "".join(axis for _, axis in columns)
+            local[:, joint] = _euler(order, rows[:, [column for column, _ in columns]])
+    return local
+
+
+def _numbers(lines, width, *, first_line):
+    """Lines of `width` numbers each as (T, width) float64; blank lines do not count. Errors name the line in the file."""
+    rows = [(number, line.split()) for number, line in enumerate(lines, first_line) if line.strip()]
+    for number, words in rows:
+        if len(words) != width:
+            cut = "; cut in half?" if number == rows[-1][0] else ""
+            raise ValueError(f"line {number} has {len(words)} numbers, its hierarchy {width} channels{cut}")
+    return _array(rows).reshape(-1, width)
+
+
+# ---------------------------------------------------------------- ASF/AMC, as CMU publishes them
+
+
+def read_amc(path):
+    """(Skeleton, local rotations (T, J, 3, 3) float64, 120 frames a second)."""
+    text = read_text(path)
+    asf = _asf_beside(path)
+    try:
+        skeleton, axes, dofs, unit = _asf_skeleton(read_text(asf))
+    except ValueError as error:
+        raise ValueError(f"its skeleton {asf.name}: {error}") from None
+    values = _amc_values(text, {name: len(dof) for name, dof in dofs.items() if dof})
+    frames = len(values["root"])
+    local = torch.eye(3, dtype=torch.float64).repeat(frames, len(skeleton.names), 1, 1)
+    scale = 1.0 if re.search(r"^\s*:DEGREES", text, re.M | re.I) else unit
+    for joint, name in enumerate(skeleton.names):
+        columns = [(column, dof[1]) for column, dof in enumerate(dofs[name]) if dof[0] == "r"]
+        if columns:
+            turned = _euler("".join(axis for _, axis in columns), values[name][:, [column for column, _ in columns]] * scale)
+            local[:, joint] = axes[joint] @ turned @ axes[joint].T
+    return skeleton, local, AMC_FPS
+
+
+def _asf_beside(path):
+    """The .asf an .amc file belongs to: the only one in its folder, or the one named like its subject (09_01.amc: 09.asf)."""
+    found = [file for file in sorted(path.resolve().parent.iterdir()) if file.suffix.lower() == ".asf"]
+    named = [file for file in found if file.stem in (path.stem, path.stem.rsplit("_", 1)[0])]
+    if len(found) != 1 and len(named) != 1:
+        there = f"there are {', '.join(file.name for file in found)}" if found else "there is none"
+        raise ValueError(f"an AMC file needs its skeleton beside it, {path.stem.rsplit('_', 1)[0]}.asf or the only .asf in the folder; {there}")
+    return (named or found)[0]
+
+
+def _asf_skeleton(text):
+    """(Skeleton, axes (J, 3, 3), {bone: ("rx", ...)}, degrees in one unit of its angles).
+
+    A bone turns about its own start, so it becomes a joint there; `axes` are the frames its angles are given in.
+    """
+    parts = re.split(r"^\s*:(\w+)", "\n".join(line.split("#")[0] for line in text.splitlines()), flags=re.M)
+    parts = {name.lower(): body for name, body in zip(parts[1::2], parts[2::2])}
+    missing = [f":{name}" for name in ("root", "bonedata", "hierarchy") if name not in parts]
+    if missing:
+        raise ValueError(f"cut in half, or no ASF: it has no {', '.join(missing)}")
+    radians = re.search(r"\bangle\s+rad", parts.get("units", ""), re.I)
+    unit = np.rad2deg(1.0) if radians else 1.0
+    root = dict(re.findall(r"^\s*(\w+)[ \t]+(.+?)\s*$", parts["root"], re.M))
+    turn = root.get("orientation", "0 0 0") + " " + root.get("axis", "XYZ")
+    bones = {"root": {"direction": "0 0 0", "length": "0", "axis": turn, "dof": root.get("order", "TX TY TZ RX RY RZ")}}
+    for block in re.findall(r"\bbegin\b(.*?)\bend\b", parts["bonedata"], re.S):
+        bone = dict(re.findall(r"^\s*(\w+)[ \t]+(.+?)\s*$", block, re.M))
+        absent = [key for key in ("name", "direction", "length", "axis") if key not in bone]
+        if absent:
+            raise ValueError(f"bone {bone.get('name', '?')} has no {', '.join(absent)}")
+        bones[bone["name"]] = bone
+    parent = {"root": None}
+    for line in parts["hierarchy"].splitlines():
+        above, *below = line.split() or [""]
+        parent |= {child: above for child in below if child in bones}
+    loose = [name for name in bones if name not in parent or (parent[name] or "root") not in bones]
+    if loose:
+        raise ValueError(f"cut in half: its hierarchy does not place {', '.join(loose)}")
+    return _asf_rest(bones, parent, unit)
+
+
+def _asf_rest(bones, parent, unit):
+    """The rest pose of parsed bones, parents first; see _asf_skeleton."""
+    def depth(name):
+        return 0 if parent[name] is None else 1 + depth(parent[name])
+
+    names = sorted(bones, key=depth)
+    offsets, ends, axes = np.zeros((len(names), 3)), np.zeros((len(names), 3)), []
+    for index, name in enumerate(names):
+        bone = bones[name]
+        ends[index] = _finite(bone["direction"].split(), f"the direction of {name}") * _finite([bone["length"]], f"the length of {name}")
+        if parent[name]:
+            offsets[index] = ends[names.index(parent[name])]
+        *angles, order = bone["axis"].split()
+        if len(angles) != 3 or sorted(order.upper()) != list("XYZ"):
+            raise ValueError(f"the axis of {name} is {bone['axis']!r}; it must be three angles and their order, such as 0 0 20 XYZ")
+        axes.append(_euler(order.lower(), _finite(angles, f"the axis of {name}")[None] * unit)[0])
+    parents = tuple(names.index(parent[name]) if parent[name] else -1 for name in names)
+    dofs = {name: tuple(bones[name].get("dof", "").lower().split()) for name in names}
+    return Skeleton(tuple(names), parents, offsets, ends), torch.stack(axes), dofs, unit
+
+
+def _amc_values(text, widths):
+    """{bone: (T, dof)}. widths: {bone: dof}, what the skeleton says each bone has."""
+    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line.lstrip()[0] not in "#:"]
+    size = len(widths) + 1
+    for start in range(0, len(lines), size):
+        block = lines[start : start + size]
+        number, frame = block[0]
+        if len(frame) != 1 or not frame[0].isdigit():
+            raise ValueError(f"line {number} is {' '.join(frame)[:40]!r} where a frame number belongs: its bones are not the skeleton's {len(widths)}")
+        for number, (name, *values) in block[1:]:
+            if name not in widths:
+                raise ValueError(f"line {number}: {name!r} is no bone with degrees of freedom in the skeleton, or frame {frame[0]} is cut in half")
+            if len(values) != widths[name]:
+                raise ValueError(f"line {number}: {name} has {len(values)} numbers, the skeleton gives it {widths[name]} degrees of freedom")
+        if len({words[0] for _, words in block}) != size:
+            raise ValueError(f"cut in half: frame {frame[0]} has {len(block) - 1} of the skeleton's {len(widths)} bones")
+    if not lines:
+        raise ValueError("it holds no frames")
+    values = {name: [] for name in widths}
+    for number, (name, *words) in lines:
+        if name in values:
+            values[name].append((number, words))
+    return {name: _array(rows) for name, rows in values.items()}
