@@ -85,16 +85,16 @@ def read_motion(path, *, fps=None, names=None, body=None):
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: no motion capture format minirft reads; give {' or '.join(SUFFIXES)}")
     if fps is not None and not fps > 0:
-        raise InputError(f"fps={fps} must be more than 0 frames a second")
+        raise InputError(f"{path}: fps={fps} must be more than 0 frames a second")
     body = body or load_body()
     try:
         skeleton, local, file_fps = (read_bvh if path.suffix.lower() == ".bvh" else read_amc)(path)
-        sources, table = _match(skeleton, names or {})
+        sources, rest_bones = _match(skeleton, names or {})
         first = 1 if len(local) > 1 and _is_t_pose(local[0], sources) else 0
         fps = fps or file_fps
         if not fps:
             raise ValueError("its frame time is not above 0; say how many frames a second it has (fps)")
-        pose = retarget(skeleton, local[first:], sources, body=body, rest_bones=REST_BONES.get(table))
+        pose = retarget(skeleton, local[first:], sources, body=body, rest_bones=rest_bones)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     unmapped = tuple(name for name in JOINT_NAMES[:22] if name not in sources)
@@ -125,12 +125,14 @@ def read_folder(path, *, hz=8.0, fps=None, names=None, body=None, near_mm=NEAR_D
     """
     if not hz > 0:
         raise InputError(f"hz={hz} must be more than 0 poses a second")
-    body = body or load_body()
+    path, body = Path(path), body or load_body()
     rows, failures = {"pose": [], "clip": [], "frame": [], "subject": []}, []
-    for file in tqdm(_files(Path(path)), unit="file", disable=None):
+    for file in tqdm(_files(path), unit="file", disable=None):
         try:
             motion = read_motion(file, fps=fps, names=names, body=body)
         except InputError as error:
+            if file == path:
+                raise
             failures.append(str(error))
             tqdm.write(f"left out: {error}", file=sys.stderr)
             continue
@@ -142,13 +144,14 @@ def read_folder(path, *, hz=8.0, fps=None, names=None, body=None, near_mm=NEAR_D
         rows["clip"].append(np.full(len(distinct), motion.clip))
         rows["subject"].append(np.full(len(distinct), motion.subject))
     if not rows["pose"]:
-        more = f" (and {len(failures) - 1} more files, none readable)" if len(failures) > 1 else ""
-        raise InputError(failures[0] + more)
+        raise InputError(f"{path}: none of its {len(failures)} motion files can be read; the first: {failures[0]}")
     return {key: np.concatenate(parts) for key, parts in rows.items()}, failures
 
 
 def _files(path):
     """The motion files at a path, sorted."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
@@ -169,7 +172,7 @@ def _distinct(joints, near_mm):
 # ---------------------------------------------------------------- from the source's skeleton to SMPL's
 
 
-def retarget(skeleton, local, sources, *, body, rest_bones=None):
+def retarget(skeleton, local, sources, *, body, rest_bones):
     """The source's local rotations as SMPL's.
 
     local: (T, J, 3, 3); sources: {SMPL joint: index in the skeleton}; rest_bones: see REST_BONES.
@@ -178,7 +181,7 @@ def retarget(skeleton, local, sources, *, body, rest_bones=None):
     """
     basis, rest = _upright(skeleton, sources)
     source = basis @ global_rotations(skeleton.parents, local) @ basis.T
-    bones = _bones(skeleton, rest, sources, basis.numpy(), rest_bones or {})
+    bones = _bones(skeleton, rest, sources, basis.numpy(), rest_bones)
     align = _alignments(bones, np.asarray(body.rest, dtype=np.float64))
     target = torch.eye(3, dtype=local.dtype).repeat(len(local), 24, 1, 1)
     pose = target.clone()
@@ -259,7 +262,7 @@ def _smallest_rotation(start, end):
 
 
 def _match(skeleton, names):
-    """{SMPL joint: index in the skeleton}, by the built-in table that fits best and then by `names`; and that table's name."""
+    """{SMPL joint: index in the skeleton}, by the built-in table that fits best and then by `names`; and the table's REST_BONES."""
     short = {name.split(":")[-1]: index for index, name in reversed(list(enumerate(skeleton.names)))}  # "mixamorig:Hips" -> "Hips"
     best = max(TABLES, key=lambda table: len(TABLES[table].keys() & short.keys()))
     sources = {target: short[source] for source, target in TABLES[best].items() if source in short}
@@ -272,7 +275,8 @@ def _match(skeleton, names):
     missing = [name for name in ESSENTIAL if name not in sources]
     if missing:
         raise ValueError(f"no source for {', '.join(missing)}; map them with names, from its joints {', '.join(skeleton.names)}")
-    return sources, best
+    ours = {target: skeleton.names[index].split(":")[-1] for target, index in sources.items()}
+    return sources, {target: bone for target, bone in REST_BONES.get(best, {}).items() if TABLES[best].get(ours.get(target)) == target}
 
 
 def _is_t_pose(local, sources):
