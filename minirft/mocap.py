@@ -15,7 +15,7 @@ AMC_FPS = 120.0  # CMU's capture rate: an AMC file holds none
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A source's rest pose. offsets, ends: (J, 3) from the parent, and to the tip of a joint without children (else NaN)."""
+    """A source's rest pose. offsets (J, 3): from the parent; ends (J, 3): to the tip of a joint without children, else NaN."""
 
     names: tuple
     parents: tuple
@@ -37,7 +37,7 @@ def read_text(path):
 
 
 def _euler(order, degrees):
-    """Rotations (T, 3, 3) of Euler angles (T, n); upper-case order: about the turned axes, lower-case: about the fixed ones (roma)."""
+    """Rotations (T, 3, 3) of Euler angles (T, n), as roma does: "XYZ" about the turned axes, "xyz" about the fixed ones."""
     return roma.euler_to_rotmat(order, [torch.from_numpy(column) for column in degrees.T.copy()], degrees=True)
 
 
@@ -77,7 +77,7 @@ def read_bvh(path):
     skeleton, channels = _bvh_skeleton(text[: motion.start() if motion else None].split("HIERARCHY", 1)[1].split())
     if not motion:
         raise ValueError("cut in half: it ends after the hierarchy, before MOTION")
-    header = re.match(r"\s*Frames:\s*(\d+)\s+Frame\s+Time:\s*(\S+)[^\n]*\n?", text[motion.end():], re.I)
+    header = re.match(r"\s*Frames:\s*(\d+)\s+Frame\s+Time:\s*(\S+)[^\n]*\n?", text[motion.end() :], re.I)
     if not header:
         raise ValueError("cut in half, or no BVH: after MOTION must come 'Frames: N' and 'Frame Time: seconds'")
     start = motion.end() + header.end()
@@ -117,13 +117,14 @@ def _bvh_skeleton(tokens):
                 for _ in range(int(next(words))):
                     channels.append((stack[-1], next(words)))
                     if not re.fullmatch("[XYZ](position|rotation)", channels[-1][1], re.I):
-                        raise ValueError(f"joint {names[-1]} has a channel {channels[-1][1]!r}; BVH knows Xposition and Xrotation, Y and Z likewise")
+                        known = "BVH knows Xposition and Xrotation, Y and Z likewise"
+                        raise ValueError(f"joint {names[-1]} has a channel {channels[-1][1]!r}; {known}")
             elif word == "}":
                 stack.pop()
             else:
-                raise ValueError(f"in the hierarchy stands {word!r} where JOINT, OFFSET, CHANNELS, End Site or }} belongs")
+                raise ValueError(f"in its hierarchy {word!r} stands where JOINT, OFFSET, CHANNELS, End Site or }} belongs")
     except StopIteration:
-        raise ValueError(f"cut in half: it ends in the hierarchy, at joint {names[-1] if names else 1}") from None
+        raise ValueError(f"cut in half: it ends in the hierarchy, after joint {names[-1] if names else 0}") from None
     except (IndexError, TypeError):
         raise ValueError("its hierarchy's braces do not match") from None
     if stack or not names:
@@ -132,10 +133,14 @@ def _bvh_skeleton(tokens):
 
 
 def _bvh_rotations(rows, channels, joints):
-    """Rows of channels (T, C) to local rotations (T, J, 3, 3): each joint's Euler angles in its own order, each about the turned axes."""
+    """Rows of channels (T, C) to local rotations (T, J, 3, 3), each joint's Euler angles in its own order about the turned axes."""
     local = torch.eye(3, dtype=torch.float64).repeat(len(rows), joints, 1, 1)
     for joint in range(joints):
-        columns = [(column, kind[0].upper()) for column, (owner, kind) in enumerate(channels) if owner == joint and kind.lower().endswith("rotation")]
+        columns = [
+            (column, kind[0].upper())
+            for column, (owner, kind) in enumerate(channels)
+            if owner == joint and kind.lower().endswith("rotation")
+        ]
         if columns:
             order = "".join(axis for _, axis in columns)
             local[:, joint] = _euler(order, rows[:, [column for column, _ in columns]])
@@ -143,7 +148,7 @@ def _bvh_rotations(rows, channels, joints):
 
 
 def _numbers(lines, width, *, first_line):
-    """Lines of `width` numbers each as (T, width) float64; blank lines do not count. Errors name the line in the file."""
+    """Lines of `width` numbers each as (T, width) float64; blank ones do not count. Errors name the line in the file."""
     rows = [(number, line.split()) for number, line in enumerate(lines, first_line) if line.strip()]
     for number, words in rows:
         if len(words) != width:
@@ -170,18 +175,20 @@ def read_amc(path):
     for joint, name in enumerate(skeleton.names):
         columns = [(column, dof[1]) for column, dof in enumerate(dofs[name]) if dof[0] == "r"]
         if columns:
-            turned = _euler("".join(axis for _, axis in columns), values[name][:, [column for column, _ in columns]] * scale)
+            order = "".join(axis for _, axis in columns)
+            turned = _euler(order, values[name][:, [column for column, _ in columns]] * scale)
             local[:, joint] = axes[joint] @ turned @ axes[joint].T
     return skeleton, local, AMC_FPS
 
 
 def _asf_beside(path):
-    """The .asf an .amc file belongs to: the only one in its folder, or the one named like its subject (09_01.amc: 09.asf)."""
+    """The .asf of an .amc file: the only one in its folder, or the one named like its subject (09_01.amc: 09.asf)."""
+    subject = path.stem.rsplit("_", 1)[0]
     found = [file for file in sorted(path.resolve().parent.iterdir()) if file.suffix.lower() == ".asf"]
-    named = [file for file in found if file.stem in (path.stem, path.stem.rsplit("_", 1)[0])]
+    named = [file for file in found if file.stem in (path.stem, subject)]
     if len(found) != 1 and len(named) != 1:
         there = f"there are {', '.join(file.name for file in found)}" if found else "there is none"
-        raise ValueError(f"an AMC file needs its skeleton beside it, {path.stem.rsplit('_', 1)[0]}.asf or the only .asf in the folder; {there}")
+        raise ValueError(f"needs its skeleton beside it, {subject}.asf or the only .asf in the folder; {there}")
     return (named or found)[0]
 
 
@@ -218,6 +225,7 @@ def _asf_skeleton(text):
 
 def _asf_rest(bones, parent, unit):
     """The rest pose of parsed bones, parents first; see _asf_skeleton."""
+
     def depth(name):
         return 0 if parent[name] is None else 1 + depth(parent[name])
 
@@ -225,12 +233,15 @@ def _asf_rest(bones, parent, unit):
     offsets, ends, axes = np.zeros((len(names), 3)), np.zeros((len(names), 3)), []
     for index, name in enumerate(names):
         bone = bones[name]
-        ends[index] = _finite(bone["direction"].split(), f"the direction of {name}") * _finite([bone["length"]], f"the length of {name}")
+        direction = _finite(bone["direction"].split(), f"the direction of {name}")
+        if len(direction) != 3:
+            raise ValueError(f"the direction of {name} has {len(direction)} numbers, it must have 3")
+        ends[index] = direction * _finite([bone["length"]], f"the length of {name}")
         if parent[name]:
             offsets[index] = ends[names.index(parent[name])]
         *angles, order = bone["axis"].split()
         if len(angles) != 3 or sorted(order.upper()) != list("XYZ"):
-            raise ValueError(f"the axis of {name} is {bone['axis']!r}; it must be three angles and their order, such as 0 0 20 XYZ")
+            raise ValueError(f"the axis of {name} is {bone['axis']!r}; it must be like 0 0 20 XYZ: angles and their order")
         axes.append(_euler(order.lower(), _finite(angles, f"the axis of {name}")[None] * unit)[0])
     parents = tuple(names.index(parent[name]) if parent[name] else -1 for name in names)
     dofs = {name: tuple(bones[name].get("dof", "").lower().split()) for name in names}
@@ -239,18 +250,23 @@ def _asf_rest(bones, parent, unit):
 
 def _amc_values(text, widths):
     """{bone: (T, dof)}. widths: {bone: dof}, what the skeleton says each bone has."""
-    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line.lstrip()[0] not in "#:"]
+    lines = [
+        (number, line.split())
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and line.lstrip()[0] not in "#:"
+    ]
     size = len(widths) + 1
     for start in range(0, len(lines), size):
         block = lines[start : start + size]
         number, frame = block[0]
         if len(frame) != 1 or not frame[0].isdigit():
-            raise ValueError(f"line {number} is {' '.join(frame)[:40]!r} where a frame number belongs: its bones are not the skeleton's {len(widths)}")
+            raise ValueError(f"line {number} is {' '.join(frame)[:40]!r}, not the next frame's number: are its bones the skeleton's?")
         for number, (name, *values) in block[1:]:
             if name not in widths:
-                raise ValueError(f"line {number}: {name!r} is no bone with degrees of freedom in the skeleton, or frame {frame[0]} is cut in half")
+                raise ValueError(f"line {number}: the skeleton has no moving bone {name!r}, or frame {frame[0]} is cut in half")
             if len(values) != widths[name]:
-                raise ValueError(f"line {number}: {name} has {len(values)} numbers, the skeleton gives it {widths[name]} degrees of freedom")
+                rule = f"the skeleton gives it {widths[name]} degrees of freedom"
+                raise ValueError(f"line {number}: {name} has {len(values)} numbers, {rule}")
         if len({words[0] for _, words in block}) != size:
             raise ValueError(f"cut in half: frame {frame[0]} has {len(block) - 1} of the skeleton's {len(widths)} bones")
     if not lines:

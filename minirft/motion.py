@@ -1,8 +1,8 @@
 """Motion capture files (BVH, CMU's ASF/AMC) to SMPL poses.
 
-mocap.py reads both formats as the same two things: a skeleton at rest and local rotations per frame. `retarget` composes these to
-global ones, undoes the difference between the two rest poses bone by bone, and goes back to local rotations along SMPL's own tree.
-Lengths and positions never matter, only directions.
+mocap.py reads both formats as the same two things: a skeleton at rest and local rotations per frame. `retarget` composes
+these to global ones, undoes the difference between the two rest poses bone by bone, and goes back to local rotations along
+SMPL's own tree. Lengths and positions never matter, only directions.
 """
 
 import json
@@ -35,25 +35,33 @@ TABLES = {
     "Daz": _table("hip pelvis abdomen spine1 chest spine3 neck neck head head",
                   "Thigh hip Shin knee Foot ankle Collar collar Shldr shoulder ForeArm elbow Hand wrist", "l", "r"),
     "CMU": _table("root pelvis lowerback spine1 upperback spine2 thorax spine3 lowerneck neck head head",
-                  "femur hip tibia knee foot ankle toes foot clavicle collar humerus shoulder radius elbow hand wrist", "l", "r"),
-    "MotionBuilder": _table("Hips pelvis LowerBack spine1 Spine spine2 Spine1 spine3 Neck neck Head head", _LIMBS, "Left", "Right"),
+                  "femur hip tibia knee foot ankle toes foot clavicle collar humerus shoulder radius elbow hand wrist",
+                  "l", "r"),
+    "MotionBuilder": _table("Hips pelvis LowerBack spine1 Spine spine2 Spine1 spine3 Neck neck Head head", _LIMBS,
+                            "Left", "Right"),
     "Mixamo": _table("Hips pelvis Spine spine1 Spine1 spine2 Spine2 spine3 Neck neck Head head", _LIMBS, "Left", "Right"),
 }
 # Rest bones (any length) that replace a file's own, which mislead, by the table of names that fits it.
-# Daz: the forearm points 17 degrees forward at rest, yet the data mean a straight arm by it: take the upper arm's direction
-# (5 degrees from the AMC of the same trial; 10 with the rotation copied, 20 with its own rest bone).
-# CMU: the spine's bones follow markers on the back and the clavicle starts at the spine and rises 25 degrees. Rotations there
-# equal those of the Daz files within 2 degrees, so the Daz rest bones serve (2 degrees from each other instead of 11).
+# Daz: the forearm points 17 degrees forward at rest, yet the data mean a straight arm by it: take the upper arm's
+# direction (5 degrees from the AMC of the same trial; 10 with the rotation copied, 20 with its own rest bone).
+# CMU: the spine's bones follow markers on the back, the clavicle starts at the spine and rises 25 degrees. The chest's
+# rotations equal those of the Daz files within 2 degrees, so the Daz rest bones serve (2 degrees apart instead of 11); the
+# neck's differ by a constant 15 degrees, which its rest bone here makes up for.
 REST_BONES = {
     "Daz": {"left_elbow": (28.2, -1.71, 0.49), "right_elbow": (-28.2, -1.71, 0.49)},
     "CMU": {"spine1": (0, 11.7, -0.49), "spine2": (0, 11.7, -0.49), "spine3": (0, 22.2, -2.19), "neck": (0, 0.91, 0.42),
             "left_collar": (8.78, -1.95, 1.46), "right_collar": (-8.78, -1.95, 1.46)},
 }
-ESSENTIAL = ("pelvis",) + tuple(f"{side}_{joint}" for joint in ("hip", "knee", "ankle", "shoulder", "elbow") for side in ("left", "right"))
-# The bone of a joint runs to this one; the pelvis and the head (its gaze matters, not its bone) have none and are copied.
+ESSENTIAL = ("pelvis",) + tuple(
+    f"{side}_{joint}" for joint in ("hip", "knee", "ankle", "shoulder", "elbow") for side in ("left", "right")
+)
+# A joint's bone runs to this one; the pelvis and the head (its gaze matters, not its bone) have none and are copied.
 _BONE_END = {"spine1": "spine2", "spine2": "spine3", "spine3": "neck", "neck": "head"} | {
-    f"{side}_{a}": f"{side}_{b}" for side in ("left", "right")
-    for a, b in (("hip", "knee"), ("knee", "ankle"), ("ankle", "foot"), ("collar", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist"))}
+    f"{side}_{a}": f"{side}_{b}"
+    for side in ("left", "right")
+    for a, b in (("hip", "knee"), ("knee", "ankle"), ("ankle", "foot"),
+                 ("collar", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist"))
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
     fps: frames a second, where the file's own (BVH) or 120 (AMC, whose .asf must lie beside it) is wrong.
     names: {source joint: SMPL joint}, on top of the built-in tables (Daz, CMU, MotionBuilder, Mixamo); see read_names.
     body: the Body whose rest pose is the target; None is the open one.
-    Frame 0 is left out where it is a T-pose: converters of CMU's data put one there, and no one in the recording took it.
+    Frame 0 is left out where it is a T-pose: converters of CMU's data put one there that nobody recorded took.
     Raises InputError, in one line that starts with the file, for anything wrong with it.
     """
     path = Path(path)
@@ -99,7 +107,8 @@ def read_motion(path, *, fps=None, names=None, body=None):
         raise InputError(f"{path}: {error}") from None
     unmapped = tuple(name for name in JOINT_NAMES[:22] if name not in sources)
     unused = tuple(name for index, name in enumerate(skeleton.names) if index not in sources.values())
-    return Motion(pose, np.arange(first, len(local)), float(fps), path.stem, path.resolve().parent.name, unmapped, unused)
+    frame, subject = np.arange(first, len(local)), path.resolve().parent.name
+    return Motion(pose, frame, float(fps), path.stem, subject, unmapped, unused)
 
 
 def read_names(path):
@@ -118,10 +127,11 @@ def read_names(path):
 def read_folder(path, *, hz=8.0, fps=None, names=None, body=None, near_mm=NEAR_DUPLICATE_MM):
     """Every motion of a folder (searched to any depth), or of one file, as the arrays of a pose file.
 
-    hz: poses kept a second, all of them where a file has fewer. near_mm: a pose nearer than this (mean over joints) to the
-    one kept before it in its clip is dropped. Yaw is removed by the hip axis, hands are identity.
-    Returns ({pose (M, 72) float32 axis-angle, clip (M,), frame (M,) int, subject (M,)}, failures): one line for each file
-    that could not be read, printed to stderr as well. Raises InputError if there is no file, or none can be read.
+    hz: poses kept a second, all of them where a file has fewer. near_mm: a pose nearer than this (mean over joints) to
+    the one kept before it in its clip is dropped. Yaw is removed by the hip axis, hands are identity. Clips keep their
+    file's name, subjects their folder's.
+    Returns ({pose (M, 72) float32 axis-angle, clip (M,), frame (M,) int, subject (M,)}, failures): one line for each
+    file that could not be read, printed to stderr as well. Raises InputError if there is no file, or none can be read.
     """
     if not hz > 0:
         raise InputError(f"hz={hz} must be more than 0 poses a second")
@@ -204,16 +214,16 @@ def global_rotations(parents, local):
 def _upright(skeleton, sources):
     """The turn (3, 3) of the source's world to ours (Y up, facing +Z), and its rest joints (J, 3) so turned.
 
-    Files with Z up, or facing elsewhere, are common. What cannot be turned is a skeleton whose zero pose does not stand.
+    Files with Z up, or facing elsewhere, are common; a skeleton whose zero pose does not stand cannot be turned.
     """
     rest = np.zeros((len(skeleton.names), 3))
     for j, parent in enumerate(skeleton.parents):
         rest[j] = skeleton.offsets[j] + (rest[parent] if parent >= 0 else 0)
     hips, shoulders = (rest[[sources[f"left_{joint}"], sources[f"right_{joint}"]]] for joint in ("hip", "shoulder"))
     directions = hips[0] - hips[1], shoulders.mean(0) - hips.mean(0)  # left, up
-    axes = [np.round(direction / max(np.linalg.norm(direction), 1e-9)) for direction in directions]  # within 30 degrees of an axis
+    axes = [np.round(d / max(np.linalg.norm(d), 1e-9)) for d in directions]  # one axis, where within 30 degrees of it
     if any(np.abs(axis).sum() != 1 for axis in axes) or abs(axes[0] @ axes[1]) or axes[1][0]:
-        raise ValueError("with all rotations at zero its skeleton does not stand upright (Y or Z up), so it gives no rest pose to align with")
+        raise ValueError("with all rotations at zero its skeleton does not stand upright, Y or Z up: no rest pose to align")
     basis = np.stack([*axes, np.cross(*axes)])
     return torch.from_numpy(basis), rest @ basis.T
 
@@ -236,8 +246,8 @@ def _bones(skeleton, rest, sources, basis, replaced):
 def _alignments(bones, rest):
     """For each SMPL joint the smallest rotation (24, 3, 3) from SMPL's rest bone to the source's; rest: (24, 3).
 
-    Down a limb it starts from the alignment of the bone before, so that a foot at the end of a splayed leg is splayed with it
-    and not twisted; toes and hands, which have no bone, lie as the bone before them does.
+    Down a limb it starts from the alignment of the bone before, so that a foot at the end of a splayed leg is splayed
+    with it and not twisted; toes and hands, which have no bone, lie as the bone before them does.
     """
     align = torch.eye(3, dtype=torch.float64).repeat(24, 1, 1)
     for j, name in enumerate(JOINT_NAMES):
@@ -250,7 +260,7 @@ def _alignments(bones, rest):
 
 
 def _smallest_rotation(start, end):
-    """The rotation by the smallest angle that turns one direction (3,) into another; none where the other has no length or is unknown."""
+    """The smallest rotation that turns one direction (3,) into another; identity where the other is zero or unknown."""
     if not np.linalg.norm(end) > 1e-9:
         return torch.eye(3, dtype=torch.float64)
     start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
@@ -262,24 +272,26 @@ def _smallest_rotation(start, end):
 
 
 def _match(skeleton, names):
-    """{SMPL joint: index in the skeleton}, by the built-in table that fits best and then by `names`; and the table's REST_BONES."""
-    short = {name.split(":")[-1]: index for index, name in reversed(list(enumerate(skeleton.names)))}  # "mixamorig:Hips" -> "Hips"
+    """{SMPL joint: index in the skeleton} by the built-in table that fits best, then by `names`; and its REST_BONES."""
+    plain = [name.split(":")[-1] for name in skeleton.names]  # "mixamorig:Hips" is "Hips"
+    short = {name: plain.index(name) for name in plain}
     best = max(TABLES, key=lambda table: len(TABLES[table].keys() & short.keys()))
     sources = {target: short[source] for source, target in TABLES[best].items() if source in short}
     for source, target in names.items():
         if target not in JOINT_NAMES[:22]:
-            raise ValueError(f"names maps {source!r} to {target!r}, which is none of SMPL's body joints: {', '.join(JOINT_NAMES[:22])}")
+            raise ValueError(f"names maps {source!r} to {target!r}, which is none of {', '.join(JOINT_NAMES[:22])}")
         if source not in skeleton.names:
             raise ValueError(f"names mentions {source!r}, but its joints are {', '.join(skeleton.names)}")
         sources[target] = skeleton.names.index(source)
     missing = [name for name in ESSENTIAL if name not in sources]
     if missing:
-        raise ValueError(f"no source for {', '.join(missing)}; map them with names, from its joints {', '.join(skeleton.names)}")
-    ours = {target: skeleton.names[index].split(":")[-1] for target, index in sources.items()}
-    return sources, {target: bone for target, bone in REST_BONES.get(best, {}).items() if TABLES[best].get(ours.get(target)) == target}
+        have = ", ".join(skeleton.names)
+        raise ValueError(f"no source for {', '.join(missing)}; map them with names, from its joints {have}")
+    fits = {target for target, index in sources.items() if TABLES[best].get(plain[index]) == target}
+    return sources, {target: bone for target, bone in REST_BONES.get(best, {}).items() if target in fits}
 
 
 def _is_t_pose(local, sources):
-    """Whether a frame (J, 3, 3) is the T-pose converters put first: the root turned by exactly nothing, the rest by under 20 degrees."""
+    """Whether a frame (J, 3, 3) is the T-pose of converters: the root turned by exactly 0, the rest by under 20 degrees."""
     angles = roma.rotmat_to_rotvec(local[list(sources.values())]).norm(dim=-1).rad2deg()
     return bool(angles[list(sources).index("pelvis")] == 0 and (angles < 20).all())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from minirft.body import JOINT, JOINT_NAMES, InputError, load_body, to_matrix
+from minirft.body import JOINT, InputError, load_body, to_matrix
 from minirft.motion import read_folder, read_motion, read_names
 
 BODY = load_body()
@@ -30,14 +30,36 @@ for side, sign in (("Left", 1), ("Right", -1)):
         f"{side}ForeArm": (f"{side}Arm", (sign * 20, -20, 0), "Zrotation Xrotation"),
         f"{side}Hand": (f"{side}ForeArm", (sign * 19, -17, 2), ""),
     }
-ENDS = {"Head": (0, 15, 0), "LeftFoot": (1, -6, 13), "RightFoot": (-1, -6, 13), "LeftHand": (9, -9, 0), "RightHand": (-9, -9, 0)}
-SMALL_BONES = {f"{s.lower()}_{a}": (f"{s}{x}", f"{s.lower()}_{b}", f"{s}{y}") for s in ("Left", "Right") for a, x, b, y in (
-    ("hip", "UpLeg", "knee", "Leg"), ("knee", "Leg", "ankle", "Foot"), ("ankle", "Foot", "foot", "Foot end"), ("collar", "Shoulder", "shoulder", "Arm"),
-    ("shoulder", "Arm", "elbow", "ForeArm"), ("elbow", "ForeArm", "wrist", "Hand"))} | {"neck": ("Neck", "head", "Head")}
-DAZ_BONES = {f"{side}_{a}": (f"{side[0]}{x}", f"{side}_{b}", f"{side[0]}{y}") for side in ("left", "right") for a, x, b, y in (
-    ("hip", "Thigh", "knee", "Shin"), ("knee", "Shin", "ankle", "Foot"), ("ankle", "Foot", "foot", "Foot end"), ("collar", "Collar", "shoulder", "Shldr"),
-    ("shoulder", "Shldr", "elbow", "ForeArm"))} | {
-    "spine1": ("abdomen", "spine3", "chest"), "spine3": ("chest", "neck", "neck"), "neck": ("neck", "head", "head")}
+ENDS = {
+    "Head": (0, 15, 0),
+    "LeftFoot": (1, -6, 13),
+    "RightFoot": (-1, -6, 13),
+    "LeftHand": (9, -9, 0),
+    "RightHand": (-9, -9, 0),
+}
+SMALL_BONES = {
+    f"{s.lower()}_{a}": (f"{s}{x}", f"{s.lower()}_{b}", f"{s}{y}")
+    for s in ("Left", "Right")
+    for a, x, b, y in (
+        ("hip", "UpLeg", "knee", "Leg"),
+        ("knee", "Leg", "ankle", "Foot"),
+        ("ankle", "Foot", "foot", "Foot end"),
+        ("collar", "Shoulder", "shoulder", "Arm"),
+        ("shoulder", "Arm", "elbow", "ForeArm"),
+        ("elbow", "ForeArm", "wrist", "Hand"),
+    )
+} | {"neck": ("Neck", "head", "Head")}
+DAZ_BONES = {
+    f"{side}_{a}": (f"{side[0]}{x}", f"{side}_{b}", f"{side[0]}{y}")
+    for side in ("left", "right")
+    for a, x, b, y in (
+        ("hip", "Thigh", "knee", "Shin"),
+        ("knee", "Shin", "ankle", "Foot"),
+        ("ankle", "Foot", "foot", "Foot end"),
+        ("collar", "Collar", "shoulder", "Shldr"),
+        ("shoulder", "Shldr", "elbow", "ForeArm"),
+    )
+} | {"spine1": ("abdomen", "spine3", "chest"), "spine3": ("chest", "neck", "neck"), "neck": ("neck", "head", "head")}
 
 
 def write_bvh(path, rows=None, *, turn=np.eye(3)):
@@ -63,7 +85,7 @@ def own_kinematics(path):
     """The file's joints as {name: (T, 3)}, "X end" for end sites: a second reader, line by line, rotations by scipy."""
     lines = path.read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.strip() == "MOTION")
-    rows = np.array([line.split() for line in lines[start + 3:] if line.strip()], dtype=float)
+    rows = np.array([line.split() for line in lines[start + 3 :] if line.strip()], dtype=float)
     stack, column, places, turns = [], 0, {}, {}
     for words in (line.split() for line in lines[1:start]):
         if words[0] in ("ROOT", "JOINT", "End"):
@@ -84,15 +106,19 @@ def own_kinematics(path):
 
 def angle_deg(a, b):
     """The angle between directions (..., 3), well-conditioned near 0."""
-    a, b = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (np.asarray(a, dtype=float), np.asarray(b, dtype=float)))
+    a, b = (
+        v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (np.asarray(a, dtype=float), np.asarray(b, dtype=float))
+    )
     return np.degrees(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
 
 
 def bone_errors(motion, places, bones):
     """{SMPL joint: largest angle in degrees between the retargeted bone and the source's own}."""
     joints = BODY.joints(motion.pose.double()).numpy()
-    return {name: angle_deg(joints[:, JOINT[end]] - joints[:, JOINT[name]], (places[y] - places[x])[motion.frame]).max()
-            for name, (x, end, y) in bones.items()}
+    return {
+        name: angle_deg(joints[:, JOINT[end]] - joints[:, JOINT[name]], (places[y] - places[x])[motion.frame]).max()
+        for name, (x, end, y) in bones.items()
+    }
 
 
 def random_rows(count, seed=0):
@@ -135,18 +161,27 @@ def test_shared_clips_keep_their_limb_directions(shared):
     assert max(worst.values()) < 0.1, worst
 
 
-@pytest.mark.parametrize("kind, count, limit_deg", [("martial", 8, 10), ("09", 6, 11)])  # 09 runs: CMU's thigh and Daz's differ by 10.4
+@pytest.mark.parametrize(
+    "kind, count, limit_deg", [("martial", 8, 10), ("09", 6, 11)]
+)  # 09 runs: CMU's thigh and Daz's differ by 10.4
 def test_two_formats_of_one_trial_agree(shared, kind, count, limit_deg):
     amc, bvh = shared / "data/cmu/amc", shared / "data/cmu/bvh"
-    pairs = {"martial": [(f"135/135_{a:02d}", f"martial/martial_{b:02d}") for a, b in zip([3, 4, 5, 6, 7, 9, 10, 11], range(3, 11))],
-             "09": [(f"09/09_{k:02d}", f"09/09_{k:02d}") for k in range(1, 7)]}[kind]  # 135_08, a motorcycle, has no BVH
+    pairs = {
+        "martial": [
+            (f"135/135_{a:02d}", f"martial/martial_{b:02d}") for a, b in zip([3, 4, 5, 6, 7, 9, 10, 11], range(3, 11))
+        ],
+        "09": [(f"09/09_{k:02d}", f"09/09_{k:02d}") for k in range(1, 7)],
+    }[kind]  # 135_08, a motorcycle, has no BVH
     angles = {}
     for left, right in pairs:
         a = BODY.joints(read_motion(amc / f"{left}.amc", body=BODY).pose[::4])  # 120 to 30 frames a second
         b = BODY.joints(read_motion(bvh / f"{right}.bvh", body=BODY).pose)
         assert abs(len(a) - len(b)) <= 1
         for name, (_, end, _) in (DAZ_BONES | SMALL_BONES).items():
-            bone = [joints[: min(len(a), len(b)), JOINT[end]] - joints[: min(len(a), len(b)), JOINT[name]] for joints in (a, b)]
+            bone = [
+                joints[: min(len(a), len(b)), JOINT[end]] - joints[: min(len(a), len(b)), JOINT[name]]
+                for joints in (a, b)
+            ]
             angles.setdefault(name, []).append(angle_deg(*bone))
     medians = {name: float(np.median(np.concatenate(parts))) for name, parts in angles.items()}
     print(f"\n{kind}: median degrees between AMC and BVH, {len(pairs)} trials")
@@ -163,7 +198,9 @@ def test_thousands_of_frames_a_second(tmp_path):
 
 def test_a_skeleton_with_z_up_stands_as_one_with_y_up(tmp_path):
     z_up = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    plain, turned = (read_motion(write_bvh(tmp_path / f"{k}.bvh", turn=turn)).pose for k, turn in enumerate((np.eye(3), z_up)))
+    plain, turned = (
+        read_motion(write_bvh(tmp_path / f"{k}.bvh", turn=turn)).pose for k, turn in enumerate((np.eye(3), z_up))
+    )
     assert torch.allclose(plain, turned, atol=1e-5)
     joints = BODY.joints(turned)[0]
     assert joints[JOINT["head"], 1] > joints[JOINT["pelvis"], 1] + 0.4
@@ -188,11 +225,15 @@ def test_pose_files_face_forward_with_hands_at_rest(tmp_path):
 def test_downsampling_keeps_the_place_in_the_file(tmp_path):
     poses, _ = read_folder(write_bvh(tmp_path / "a.bvh", random_rows(60)), hz=10)
     assert poses["frame"].tolist() == list(range(0, 60, 3))
-    assert read_folder(write_bvh(tmp_path / "a.bvh", random_rows(60)), hz=10, fps=20)[0]["frame"].tolist() == list(range(0, 60, 2))
+    assert read_folder(write_bvh(tmp_path / "a.bvh", random_rows(60)), hz=10, fps=20)[0]["frame"].tolist() == list(
+        range(0, 60, 2)
+    )
 
 
 def test_near_duplicates_are_dropped_against_the_last_kept(tmp_path):
-    rows = np.repeat(random_rows(3), 4, axis=0) + np.random.default_rng(1).normal(0, 0.01, (12, random_rows(1).shape[1]))
+    rows = np.repeat(random_rows(3), 4, axis=0) + np.random.default_rng(1).normal(
+        0, 0.01, (12, random_rows(1).shape[1])
+    )
     poses, _ = read_folder(write_bvh(tmp_path / "a.bvh", rows), hz=30)
     assert poses["frame"].tolist() == [0, 4, 8]
     assert len(read_folder(tmp_path / "a.bvh", hz=30, near_mm=0)[0]["frame"]) == 12
@@ -215,8 +256,13 @@ def test_other_names_are_mapped_by_a_json_file(tmp_path):
     path = write_bvh(tmp_path / "a.bvh", random_rows(5))
     renamed = tmp_path / "b.bvh"
     renamed.write_text(re.sub(r"(ROOT|JOINT) (\w+)", r"\1 x\2", path.read_text()))
-    names = {f"x{source}": target for target, (source, _, _) in SMALL_BONES.items()} | {"xHips": "pelvis", "xSpine": "spine2", "xHead": "head",
-             "xLeftHand": "left_wrist", "xRightHand": "right_wrist"}
+    names = {f"x{source}": target for target, (source, _, _) in SMALL_BONES.items()} | {
+        "xHips": "pelvis",
+        "xSpine": "spine2",
+        "xHead": "head",
+        "xLeftHand": "left_wrist",
+        "xRightHand": "right_wrist",
+    }
     (tmp_path / "names.json").write_text(json.dumps(names))
     motion = read_motion(renamed, names=read_names(tmp_path / "names.json"))
     assert torch.allclose(motion.pose, read_motion(path).pose, atol=1e-5)
@@ -233,32 +279,64 @@ def test_a_broken_file_in_a_folder_is_reported_and_the_rest_read(tmp_path, capsy
 # ---------------------------------------------------------------- AMC
 
 
-ASF_BONES = {"lhipjoint": ("root", "0.6 -0.7 0.2", "0 0 0", ""), "lfemur": ("lhipjoint", "0.34202 -0.939693 0", "0 0 20", "rx ry rz"),
-             "ltibia": ("lfemur", "0.34202 -0.939693 0", "0 0 20", "rx"), "lfoot": ("ltibia", "0.07 -0.2 0.97", "-90 0 20", "rx rz"),
-             "thorax": ("root", "0 1 0", "0 0 0", "rx ry rz"), "lclavicle": ("thorax", "0.9 0.4 0", "0 0 0", "ry rz"),
-             "lhumerus": ("lclavicle", "1 0 0", "180 -30 -90", "rx ry rz"), "lradius": ("lhumerus", "1 0 0", "180 -30 -90", "rx"),
-             "lhand": ("lradius", "1 0 0", "0 90 90", "rx rz")}
+ASF_BONES = {
+    "lhipjoint": ("root", "0.6 -0.7 0.2", "0 0 0", ""),
+    "lfemur": ("lhipjoint", "0.34202 -0.939693 0", "0 0 20", "rx ry rz"),
+    "ltibia": ("lfemur", "0.34202 -0.939693 0", "0 0 20", "rx"),
+    "lfoot": ("ltibia", "0.07 -0.2 0.97", "-90 0 20", "rx rz"),
+    "thorax": ("root", "0 1 0", "0 0 0", "rx ry rz"),
+    "lclavicle": ("thorax", "0.9 0.4 0", "0 0 0", "ry rz"),
+    "lhumerus": ("lclavicle", "1 0 0", "180 -30 -90", "rx ry rz"),
+    "lradius": ("lhumerus", "1 0 0", "180 -30 -90", "rx"),
+    "lhand": ("lradius", "1 0 0", "0 90 90", "rx rz"),
+}
 
 
 def write_amc(folder, frames=2, **values):
     """ASF and AMC of a small CMU skeleton; values: what a bone's line says in place of zeros."""
+
     def mirrored(text):
         x, y, z = map(float, text.split())
         return f"{-x} {y} {z}"
+
     bones = dict(ASF_BONES)
     for name, (above, direction, axis, dof) in ASF_BONES.items():
         if name[0] == "l":
             x, y, z = axis.split()
-            bones["r" + name[1:]] = ("r" + above[1:] if above[0] == "l" else above, mirrored(direction), f"{x} {-float(y)} {-float(z)}", dof)
-    asf = [":version 1.10", "# CMU", ":units", "  length 0.45", "  angle deg", ":root", "  order TX TY TZ RX RY RZ", "  axis XYZ", "  position 0 0 0",
-           "  orientation 0 0 0", ":bonedata"]
+            bones["r" + name[1:]] = (
+                "r" + above[1:] if above[0] == "l" else above,
+                mirrored(direction),
+                f"{x} {-float(y)} {-float(z)}",
+                dof,
+            )
+    asf = [
+        ":version 1.10",
+        "# CMU",
+        ":units",
+        "  length 0.45",
+        "  angle deg",
+        ":root",
+        "  order TX TY TZ RX RY RZ",
+        "  axis XYZ",
+        "  position 0 0 0",
+        "  orientation 0 0 0",
+        ":bonedata",
+    ]
     for name, (_, direction, axis, dof) in bones.items():
-        asf += ["begin", f"  name {name}", f"  direction {direction}", "  length 2.5", f"  axis {axis} XYZ"] + [f"  dof {dof}"] * bool(dof) + [" end"]
+        asf += (
+            ["begin", f"  name {name}", f"  direction {direction}", "  length 2.5", f"  axis {axis} XYZ"]
+            + [f"  dof {dof}"] * bool(dof)
+            + [" end"]
+        )
     asf += [":hierarchy", "  begin"] + [f"  {above} {name}" for name, (above, *_) in bones.items()] + ["  end"]
     (folder / "77.asf").write_text("\n".join(asf))
-    block = ["root " + values.get("root", "0 0 0 0 0 0")] + [f"{n} {values.get(n, ' '.join('0' for _ in b[3].split()))}" for n, b in bones.items() if b[3]]
+    block = ["root " + values.get("root", "0 0 0 0 0 0")] + [
+        f"{n} {values.get(n, ' '.join('0' for _ in b[3].split()))}" for n, b in bones.items() if b[3]
+    ]
     path = folder / "77_01.amc"
-    path.write_text("\r\n".join([":FULLY-SPECIFIED", ":DEGREES"] + [line for k in range(frames) for line in (str(k + 1), *block)]))
+    path.write_text(
+        "\r\n".join([":FULLY-SPECIFIED", ":DEGREES"] + [line for k in range(frames) for line in (str(k + 1), *block)])
+    )
     return path
 
 
@@ -305,7 +383,9 @@ def replace_last(text, word):
 
 
 def assert_one_line_names(error, path, match):
-    assert str(path) in str(error.value) and "\n" not in str(error.value) and re.search(match, str(error.value)), error.value
+    assert str(path) in str(error.value) and "\n" not in str(error.value) and re.search(match, str(error.value)), (
+        error.value
+    )
 
 
 @pytest.mark.parametrize("fault", BVH_FAULTS)
@@ -322,20 +402,35 @@ def test_a_broken_bvh_is_told_in_one_line(tmp_path, fault):
 
 AMC_FAULTS = {
     "no skeleton beside it": (lambda amc, asf: asf.unlink(), "77.asf"),
-    "two skeletons beside it": (lambda amc, asf: (asf.rename(asf.with_name("a.asf")), asf.with_name("b.asf").write_text("")), "a.asf, b.asf"),
+    "two skeletons beside it": (
+        lambda amc, asf: (asf.rename(asf.with_name("a.asf")), asf.with_name("b.asf").write_text("")),
+        "a.asf, b.asf",
+    ),
     "an empty file": (lambda amc, asf: amc.write_text(""), "empty"),
     "no frames": (lambda amc, asf: amc.write_text(":DEGREES\n"), "no frames"),
-    "cut between bones": (lambda amc, asf: amc.write_text("\n".join(amc.read_text().splitlines()[:-3])), "cut in half: frame 2"),
+    "cut between bones": (
+        lambda amc, asf: amc.write_text("\n".join(amc.read_text().splitlines()[:-3])),
+        "cut in half: frame 2",
+    ),
     "cut in a bone": (lambda amc, asf: amc.write_text(amc.read_text()[:-3]), "degrees of freedom"),
-    "a degree of freedom too many": (lambda amc, asf: edit(amc, "ltibia 0", "ltibia 0 0"), "ltibia has 2 numbers.* 1 degree"),
+    "a degree of freedom too many": (
+        lambda amc, asf: edit(amc, "ltibia 0", "ltibia 0 0"),
+        "ltibia has 2 numbers.* 1 degree",
+    ),
     "a bone of another skeleton": (lambda amc, asf: edit(amc, "ltibia 0", "tail 0"), "tail"),
     "a bone twice": (lambda amc, asf: edit(amc, "ltibia 0", "rtibia 0"), "frame 1"),
     "a bone left out": (lambda amc, asf: edit(amc, "ltibia 0\n", ""), "line"),
     "a word among numbers": (lambda amc, asf: edit(amc, "ltibia 0", "ltibia zero"), "line .*'zero'"),
     "a NaN": (lambda amc, asf: edit(amc, "ltibia 0", "ltibia NaN"), "line .*'NaN'"),
-    "a skeleton cut in half": (lambda amc, asf: asf.write_text(asf.read_text()[: len(asf.read_text()) // 2]), "77.asf.*:hierarchy"),
+    "a skeleton cut in half": (
+        lambda amc, asf: asf.write_text(asf.read_text()[: len(asf.read_text()) // 2]),
+        "77.asf.*:hierarchy",
+    ),
     "a skeleton cut in its hierarchy": (lambda amc, asf: asf.write_text(asf.read_text()[:-60]), "77.asf.*place"),
-    "a skeleton with a bone without direction": (lambda amc, asf: edit(asf, "  direction 0 1 0\n", ""), "thorax has no direction"),
+    "a skeleton with a bone without direction": (
+        lambda amc, asf: edit(asf, "  direction 0 1 0\n", ""),
+        "thorax has no direction",
+    ),
     "a skeleton with a word as a length": (lambda amc, asf: edit(asf, "length 2.5", "length long"), "'long'"),
     "a skeleton with half an axis": (lambda amc, asf: edit(asf, "axis 0 0 20 XYZ", "axis 0 20 XYZ"), "axis of lfemur"),
 }
@@ -357,7 +452,9 @@ def test_a_broken_amc_is_told_in_one_line(tmp_path, fault):
     assert_one_line_names(error, path, match)
 
 
-@pytest.mark.parametrize("name, match", [("none.bvh", "no such file"), ("none", "no such file or folder"), ("a.txt", "no motion capture")])
+@pytest.mark.parametrize(
+    "name, match", [("none.bvh", "no such file"), ("none", "no such file or folder"), ("a.txt", "no motion capture")]
+)
 def test_what_is_not_there_is_told_by_name(tmp_path, name, match):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError) as error:
@@ -374,14 +471,24 @@ def test_a_folder_without_a_readable_file_is_an_error(tmp_path):
         read_folder(tmp_path)
 
 
-@pytest.mark.parametrize("options, match", [({"hz": 0}, "hz=0"), ({"hz": float("nan")}, "hz=nan"), ({"fps": -1}, "fps=-1"),
-                                            ({"names": {"Hips": "tail"}}, "'tail'"), ({"names": {"Tail": "pelvis"}}, "'Tail'")])
+@pytest.mark.parametrize(
+    "options, match",
+    [
+        ({"hz": 0}, "hz=0"),
+        ({"hz": float("nan")}, "hz=nan"),
+        ({"fps": -1}, "fps=-1"),
+        ({"names": {"Hips": "tail"}}, "'tail'"),
+        ({"names": {"Tail": "pelvis"}}, "'Tail'"),
+    ],
+)
 def test_an_option_out_of_range_is_told(tmp_path, options, match):
     with pytest.raises(InputError, match=match):
         read_folder(write_bvh(tmp_path / "a.bvh"), **options)
 
 
-@pytest.mark.parametrize("text, match", [("{", "not JSON"), ("[1]", "one JSON object"), ('{"a": 1}', "one JSON object"), ("", "empty")])
+@pytest.mark.parametrize(
+    "text, match", [("{", "not JSON"), ("[1]", "one JSON object"), ('{"a": 1}', "one JSON object"), ("", "empty")]
+)
 def test_a_broken_name_map_is_told_in_one_line(tmp_path, text, match):
     path = tmp_path / "names.json"
     path.write_text(text)
