@@ -1,0 +1,168 @@
+"""Samples: what a policy is asked, what it should answer, and where their poses and sentences come from."""
+
+import random
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import captions
+from .body import InputError, flip_pose, to_matrix
+from .files import load_npz
+
+POSE = "<POSE>"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One exchange. pose: (24, 3, 3) rotations or None where the answer holds none; task: "text" or "talk"."""
+
+    question: str
+    answer: str
+    pose: torch.Tensor | None = None
+    image: object = None
+    task: str = "text"
+    statements: tuple = ()  # what the question's caption asserts: indices into captions.STATEMENTS
+
+
+@dataclass(frozen=True)
+class PoseSet:
+    """Poses (M, 24, 3, 3) with the clip, frame and subject each came from."""
+
+    pose: torch.Tensor
+    clip: np.ndarray
+    frame: np.ndarray
+    subject: np.ndarray
+
+    def __len__(self):
+        return len(self.pose)
+
+
+def load_poses(path):
+    """Read a pose file: npz with `pose` (M, 72) axis-angle and, if there, `clip`, `frame`, `subject`.
+
+    Raises InputError for a file that is missing, broken, empty, not finite, or holds Python objects.
+    """
+    arrays = load_npz(path, required={"pose": ("float", "M", 72)})
+    count = len(arrays["pose"])
+    if count == 0:
+        raise InputError(f"{path}: holds no poses; `minirft data` makes a pose file from motion capture")
+    fields = {}
+    for name, default in (("clip", np.full(count, "")), ("frame", np.arange(count)), ("subject", np.full(count, ""))):
+        fields[name] = arrays.get(name, default)
+        if len(fields[name]) != count:
+            raise InputError(f"{path}: {name} has {len(fields[name])} rows for {count} poses")
+    return PoseSet(to_matrix(torch.as_tensor(arrays["pose"], dtype=torch.float32)), **fields)
+
+
+# How a person wraps the sentence that describes a pose; most often not at all.
+QUESTIONS = ("{}",) * 8 + (
+    "Show me this pose: {}", "Give me the SMPL pose of this: {}", "What is the SMPL pose for: {}", "Pose: {}",
+    "Draw a body like this. {}", "Can you show {}", "I want to see this: {}", "Make a pose: {}", "Generate: {}",
+    "There is a person. {} What is the SMPL pose?", "{} Give me the pose.", "How does this look: {}",
+)
+ANSWERS = (
+    f"The SMPL pose of this person is {POSE}.", f"Sure, here is the pose: {POSE}.", f"It is {POSE}.",
+    f"The pose is {POSE}.", f"Here you are: {POSE}.", f"This is the body you described: {POSE}.",
+    f"{POSE} is the SMPL pose.", f"That would be {POSE}.", f"Sure, {POSE}.",
+)
+_GREETING = ("Hello! Describe a pose and I will show it.", "Hi! Tell me how a body should stand.")
+_OTHER = ("I only know about body poses.", "I can't say. Ask me for a pose.", "That is not about a pose.")
+_THANKS = ("You are welcome.", "My pleasure.")
+_ABOUT = ("I turn words into a 3D human pose.", "I am a small model that poses a body.")
+# Questions that are answered by words alone: (ways to ask, ways to answer).
+TALK = (
+    (("hello", "hi", "hi there", "hey", "good morning", "hello, how are you?", "how are you today?"), _GREETING),
+    (("thanks", "thank you", "thank you very much", "great, thanks!"), _THANKS),
+    (("who are you?", "what are you?", "what can you do?", "what is your name?", "help", "what is this?"), _ABOUT),
+    (("what is SMPL?", "tell me about SMPL", "what does SMPL mean?"),
+     ("SMPL is a model of the human body with 24 joints.", "A body model: 24 joints, one skin.")),
+    (("how many joints does the body have?", "how many joints are there?", "number of joints?"),
+     ("There are 24 joints.", "SMPL has 24 joints.")),
+    (tuple(f"what is the {x}?" for x in ("time", "weather", "capital of France", "meaning of life", "price of gold",
+                                         "news today", "date", "answer", "largest number", "best film"))
+     + tuple(f"tell me {x}" for x in ("a joke", "a story", "the time", "something about history", "the news"))
+     + tuple(f"write {x}" for x in ("a poem", "a letter", "some code", "an email"))
+     + ("who is the president?", "where is Paris?", "how old is the earth?", "what is two plus two?",
+        "is it raining?", "do you like music?", "why is the sky blue?", "can you cook dinner?",
+        "who wrote this book?", "translate this word", "which car should I buy?", "when does the train leave?"), _OTHER),
+)
+
+
+def talk_sample(rng):
+    """A question about something else, with an answer of words only."""
+    asked, answers = rng.choice(TALK)
+    return Sample(rng.choice(asked), rng.choice(answers), task="talk")
+
+
+def text_sample(pose, holds, rng, *, weights=None):
+    """A pose, a fresh sentence that is true of it, and an answer that shows it.
+
+    pose: (24, 3, 3); holds: (S,) bool, which of captions.STATEMENTS hold; weights: captions.weights_for(how common each is).
+    """
+    caption = captions.describe(holds, rng, weights=weights)
+    question = rng.choice(QUESTIONS).format(caption.text)
+    return Sample(question, rng.choice(ANSWERS), pose, statements=caption.statements)
+
+
+def known_words():
+    """Every lower-case word that occurs in training questions: the mini policy has met no other."""
+    asked = " ".join(QUESTIONS + tuple(q for questions, _ in TALK for q in questions)).replace("{}", " ")
+    return captions.vocabulary() | frozenset(words(asked))
+
+
+def words(sentence):
+    """The lower-case words of a sentence, punctuation and digits apart.
+
+    >>> words("Don't move: T-pose, both arms UP!")
+    ["don't", 'move', 't', 'pose', 'both', 'arms', 'up']
+    """
+    letters = "".join(c if c.isalpha() or c == "'" else " " for c in sentence.lower().replace("\u2019", "'"))
+    return [w.strip("'") for w in letters.split() if w.strip("'")]
+
+
+def read_prompts(sentence=None, path=None):
+    """The sentences to pose: one given directly, or a file with one a line. Empty ones are an error."""
+    if path is None:
+        lines = [sentence or ""]
+    else:
+        try:
+            lines = [line for line in open(path, encoding="utf-8").read().splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as text ({error})") from None
+    if not lines or not all(line.strip() for line in lines):
+        raise InputError("there is no sentence to pose; give one, or --prompts FILE with one a line")
+    return [" ".join(line.split()) for line in lines]
+
+
+def check_words(sentences):
+    """Warn of words the mini policy has never met; raise InputError for a sentence in which it knows none."""
+    known = known_words()
+    for sentence in sentences:
+        said = words(sentence)
+        strange = [w for w in dict.fromkeys(said) if w not in known]
+        if len(strange) == len(set(said)):
+            raise InputError(f"no word of {sentence!r} occurs in the mini policy's training; describe a body's pose in "
+                             "plain English, such as 'arms raised, left knee bent'")
+        if strange:
+            warnings.warn(f"never met in training: {', '.join(strange)} (in {sentence!r})", stacklevel=2)
+
+
+def grow(poses, *, count, generator):
+    """Mirror images and bodies put together from two poses: one's legs and pelvis, the other's spine, arms and head.
+
+    poses: (M, 24, 3, 3). Returns (count, 24, 3, 3), drawn at random. Words combine freely ("kneel and wave"), mocap
+    does not: half of the draws are such pairs, half are real poses.
+    """
+    legs = [0, 1, 2, 4, 5, 7, 8, 10, 11]
+    pick = torch.randint(len(poses), (2, count), generator=generator)
+    mixed = poses[pick[0]].clone()
+    swap = torch.rand(count, generator=generator) < 0.5
+    upright = poses[pick][:, :, 0, 1, 1].gt(0.8).all(0)  # a lying body's legs under a standing one's arms mean nothing
+    upper = [j for j in range(24) if j not in legs]
+    both = (swap & upright).nonzero()[:, 0]
+    mixed[both[:, None], upper] = poses[pick[1][both]][:, upper]
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    mixed[mirrored] = flip_pose(mixed[mirrored])
+    return mixed

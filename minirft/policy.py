@@ -1,0 +1,285 @@
+"""PosePolicy: a vision-language model that answers in words and, at the token <POSE>, with a Gaussian over poses.
+
+pi(a, p | q) = pi(a | q) * N(p; mean(q, a), std(q, a)^2): the answer's tokens a come from the language model, the pose p
+from the head on the hidden state that the model has when it reads its own <POSE> (Pose-RFT, arXiv 2508.07804). `sample`
+draws both, `score` gives their log-probabilities under the present weights; what one samples, the other scores.
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration)
+
+from . import head as gaussian
+from .body import DATA, InputError, from_6d
+from .data import POSE
+from .head import PoseHead
+
+
+@dataclass
+class Tokens:
+    """N prompts, each with its G answers in adjacent rows (R = N*G).
+
+    prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right.
+    """
+
+    prompt: torch.Tensor
+    prompt_mask: torch.Tensor
+    answer: torch.Tensor
+    answer_mask: torch.Tensor
+
+
+@dataclass
+class Scores:
+    """text_logp (R, T), 0 on padding; has_pose (R,) bool; mean, std (A, D) of the A answers that have a pose."""
+
+    text_logp: torch.Tensor
+    has_pose: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+@dataclass
+class Rollout(Tokens):
+    """What was sampled: Tokens, their Scores at the time, and K poses for each of the A answers with a <POSE>.
+
+    action: (A, K, D) 6D numbers, the pose as the Gaussian drew it; pose_logp: (A, K); temperature of the text.
+    """
+
+    scores: Scores
+    action: torch.Tensor
+    pose_logp: torch.Tensor
+    temperature: float
+
+    @property
+    def pose(self):
+        """The drawn poses as rotations (A, K, 24, 3, 3)."""
+        return to_pose(self.action)
+
+
+def to_pose(action):
+    """6D numbers of the 22 body joints (..., 132) to a pose (..., 24, 3, 3); the hands' rotations are the identity."""
+    body = from_6d(action.unflatten(-1, (-1, 6)))
+    hands = torch.eye(3).to(body).expand(*body.shape[:-3], 2, 3, 3)
+    return torch.cat([body, hands], dim=-3)
+
+
+class PosePolicy(nn.Module):
+    """model: an image-text-to-text transformer; tokenizer: its tokenizer with <POSE>; head: a PoseHead."""
+
+    def __init__(self, model, tokenizer, head, *, name):
+        super().__init__()
+        self.model, self.head, self.tokenizer, self.name = model, head, tokenizer, name
+        self.pose_id = tokenizer.convert_tokens_to_ids(POSE)
+        # Tokens that stand for inputs are no answer: sampling masks them, and so does scoring.
+        inputs_only = {tokenizer.pad_token_id, tokenizer.bos_token_id, model.config.image_token_id}
+        self.register_buffer("_barred", torch.tensor(sorted(inputs_only - {None, tokenizer.eos_token_id})),
+                             persistent=False)
+
+    @classmethod
+    def mini(cls, *, seed=0):
+        """A fresh LLaVA small enough for a laptop's CPU: 2.5 million parameters, random weights."""
+        tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
+        ids = {f"{k}_token_id": getattr(tokenizer, f"{k}_token_id") for k in ("bos", "eos", "pad")}
+        text = LlamaConfig(vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=4,
+                           num_attention_heads=6, max_position_embeddings=1024, tie_word_embeddings=True, **ids)
+        vision = CLIPVisionConfig(hidden_size=64, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2,
+                                  image_size=224, patch_size=32, projection_dim=64)
+        config = LlavaConfig(vision_config=vision, text_config=text, tie_word_embeddings=True,
+                             image_token_index=tokenizer.convert_tokens_to_ids("<image>"))
+        with torch.random.fork_rng(devices=[]):  # transformers initialises from the global generator
+            torch.manual_seed(seed)
+            model, head = LlavaForConditionalGeneration(config), PoseHead(text.hidden_size)
+        return cls(model, tokenizer, head, name="mini")
+
+    @classmethod
+    def from_pretrained(cls, name_or_path, *, device="cpu"):
+        """Load a policy: a name that ships with minirft ("mini-sft") or the folder of a checkpoint.
+
+        Raises InputError where there is none or its parts do not fit together.
+        """
+        places = [Path(name_or_path), Path(name_or_path) / "last", DATA / name_or_path]  # "last": of a training run
+        folder = next((p for p in places if (p / "policy.json").is_file()), None)
+        if folder is None:
+            shipped = ", ".join(sorted(p.parent.name for p in DATA.glob("*/policy.json"))) or "none"
+            raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft ({shipped})")
+        try:
+            about = json.loads((folder / "policy.json").read_text())
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            with _quiet():
+                model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            weights = load_file(folder / "head.safetensors")
+            head = PoseHead(model.config.text_config.hidden_size, **about["head"])
+            head.load_state_dict({k: v.float() for k, v in weights.items()})
+        except Exception as error:  # whatever a damaged file makes the libraries raise
+            raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
+        return cls(model, tokenizer, head, name=about["name"]).to(device).eval()
+
+    def save_pretrained(self, folder, *, dtype=None):
+        """Write model, tokenizer, head.safetensors and policy.json to a folder that from_pretrained reads.
+
+        dtype: store the weights in this precision (torch.float16 halves the files); None keeps theirs.
+        """
+        folder = Path(folder)
+        cast = {k: v.to(dtype or v.dtype).contiguous() for k, v in self.head.state_dict().items()}
+        state = {k: v.to(dtype or v.dtype) for k, v in self.model.state_dict().items()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _quiet():
+                self.model.save_pretrained(folder, state_dict=state)
+            self.tokenizer.save_pretrained(folder)
+            save_file(cast, folder / "head.safetensors")
+            about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
+            (folder / "policy.json").write_text(json.dumps(about, indent=1))  # last: its presence says complete
+        except OSError as error:
+            raise InputError(f"{folder}: cannot write a checkpoint there ({error.strerror or error})") from None
+
+    @property
+    def device(self):
+        return self.head.layers[-1].weight.device
+
+    def encode(self, questions, answers=None):
+        """Sentences to Tokens on the policy's device; without answers, `answer` has no columns."""
+        prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True,
+                                                      tokenize=False) for q in questions]
+        ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
+        end = self.tokenizer.eos_token_id
+        said = [] if answers is None else [self.tokenizer(a, add_special_tokens=False).input_ids + [end] for a in answers]
+        prompt, prompt_mask = self._pad(ids, left=True)
+        answer, answer_mask = self._pad(said or [[]] * len(ids), left=False)
+        return Tokens(prompt, prompt_mask, answer, answer_mask)
+
+    def score(self, tokens, *, temperature=1.0):
+        """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
+        group_size = len(tokens.answer) // len(tokens.prompt)
+        prompt = tokens.prompt.repeat_interleave(group_size, 0)
+        mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
+        hidden = self._hidden(torch.cat([prompt, tokens.answer], 1), mask)
+        start = prompt.shape[1]
+        logits = self._logits(hidden[:, start - 1 : -1], temperature)  # (R, T, vocabulary)
+        text_logp = logits.log_softmax(-1).gather(-1, tokens.answer[..., None])[..., 0]
+        text_logp = text_logp.masked_fill(~tokens.answer_mask, 0.0)  # padding is barred: its log-probability is -inf
+        first = self._first_pose(tokens.answer)
+        mean, std = self.head(hidden[:, start:][first])
+        return Scores(text_logp, first.any(1), mean, std)
+
+    @torch.no_grad()
+    def sample(self, questions, *, group_size=1, poses_per_answer=1, temperature=1.0, max_tokens=24, generator):
+        """Draw group_size answers to each question and poses_per_answer poses for each answer that has <POSE>.
+
+        The prompt is encoded once and shared by its answers. temperature 0 takes the likeliest token. Only the first
+        <POSE> of an answer counts. Returns a Rollout.
+        """
+        was_training = self.training
+        self.eval()
+        start = self.encode(questions)
+        mask = start.prompt_mask.repeat_interleave(group_size, 0)
+        out = self.model.model(input_ids=start.prompt, attention_mask=start.prompt_mask,
+                               position_ids=_positions(start.prompt_mask), use_cache=True)
+        cache = out.past_key_values
+        cache.batch_repeat_interleave(group_size)
+        hidden = out.last_hidden_state[:, -1].repeat_interleave(group_size, 0)  # (R, H)
+        rows = len(hidden)
+        done = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        at_pose = torch.zeros_like(hidden)
+        answer, alive, logps = [], [], []
+        for _ in range(max_tokens):
+            logp = self._logits(hidden, temperature or 1.0).log_softmax(-1)
+            token = torch.multinomial(logp.exp(), 1, generator=generator)[:, 0] if temperature else logp.argmax(-1)
+            token = torch.where(done, self.tokenizer.pad_token_id, token)
+            answer.append(token), alive.append(~done)
+            logps.append(logp.gather(-1, token[:, None])[:, 0].masked_fill(done, 0.0))
+            mask = torch.cat([mask, ~done[:, None]], 1)
+            seen = (torch.stack(answer[:-1], 1) == self.pose_id).any(1) if len(answer) > 1 else torch.zeros_like(done)
+            step = self.model.model(input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True,
+                                    position_ids=_positions(mask)[:, -1:])
+            hidden = step.last_hidden_state[:, -1]
+            at_pose = torch.where(((token == self.pose_id) & ~seen)[:, None], hidden, at_pose)
+            done = done | (token == self.tokenizer.eos_token_id)
+            if done.all():
+                break
+        self.train(was_training)
+        answer = torch.stack(answer, 1)
+        has_pose = (answer == self.pose_id).any(1)
+        mean, std = self.head(at_pose[has_pose])
+        action = gaussian.sample(mean, std, poses_per_answer, generator)  # (A, K, D)
+        pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
+        return Rollout(start.prompt, start.prompt_mask, answer, torch.stack(alive, 1),
+                       Scores(torch.stack(logps, 1), has_pose, mean, std), action, pose_logp, temperature)
+
+    def generate(self, questions, *, n=1, seed=0):
+        """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.
+
+        Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob (P, n) of answer and pose together). An answer
+        without <POSE> has a pose of NaN.
+        """
+        generator = torch.Generator(self.device).manual_seed(seed)
+        parts = [self._pick(self.sample(questions, temperature=0.0, generator=generator), mean=True)]
+        if n > 1:
+            parts.append(self._pick(self.sample(questions, group_size=n - 1, generator=generator), mean=False))
+        pose, answers, log_prob = zip(*parts)
+        texts = [[a for group in rows for a in group] for rows in zip(*answers)]
+        return torch.cat(pose, 1), texts, torch.cat(log_prob, 1)
+
+    def _pick(self, rollout, *, mean):
+        """A rollout as (pose (N, G, 24, 3, 3), N lists of G answers, log_prob (N, G)), its means or its draws."""
+        prompts, scores = len(rollout.prompt), rollout.scores
+        action = scores.mean if mean else rollout.action[:, 0]
+        pose = torch.full((len(rollout.answer), 24, 3, 3), torch.nan, device=self.device)
+        log_prob = rollout.scores.text_logp.sum(1)
+        pose[scores.has_pose] = to_pose(action)
+        log_prob[scores.has_pose] += gaussian.log_prob(action, scores.mean, scores.std)
+        text = self.decode(rollout)
+        size = len(text) // prompts
+        return (pose.unflatten(0, (prompts, size)), [text[i * size : (i + 1) * size] for i in range(prompts)],
+                log_prob.unflatten(0, (prompts, size)))
+
+    def decode(self, tokens):
+        """The answers as text, <POSE> kept."""
+        drop = {self.tokenizer.pad_token_id, self.tokenizer.eos_token_id}
+        kept = [[int(t) for t in row if int(t) not in drop] for row in tokens.answer]
+        return [self.tokenizer.decode(row).strip() for row in kept]
+
+    def _hidden(self, ids, mask):
+        return self.model.model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask),
+                                use_cache=False).last_hidden_state
+
+    def _logits(self, hidden, temperature):
+        logits = self.model.lm_head(hidden).float() / temperature
+        return logits.index_fill(-1, self._barred, -torch.inf)
+
+    def _first_pose(self, answer):
+        """Where each row's first <POSE> is, (R, T) bool."""
+        hit = answer == self.pose_id
+        return hit & (hit.cumsum(1) == 1)
+
+    def _pad(self, rows, *, left):
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros(len(rows), width, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            where = slice(width - len(row), width) if left else slice(0, len(row))
+            ids[i, where], mask[i, where] = torch.tensor(row, dtype=torch.long), True
+        return ids.to(self.device), mask.to(self.device)
+
+
+def _positions(mask):
+    """Positions that count real tokens only, so that padding on the left changes nothing."""
+    return (mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """No progress bars of transformers' own for a model of five megabytes."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

@@ -1,0 +1,230 @@
+"""The training loops, flat. Stage 1, SFT: imitate answers and poses.
+
+A step is a function of the weights, the optimiser's moments and (seed, step) alone: every batch draws from generators
+seeded by those two numbers. So a run that was stopped goes on to bitwise the same weights as one that was not.
+"""
+
+import contextlib
+import json
+import random
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from . import captions
+from .body import InputError, from_6d, to_6d
+from .data import grow, talk_sample, text_sample
+from .head import log_prob
+from .policy import to_pose
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Every number of a supervised run; saved beside it as sft.json."""
+
+    steps: int = 6000
+    # Optimiser steps; 6,000 is where the mini policy stops improving.
+    batch_size: int = 128
+    # Samples a step, each a fresh sentence of a fresh pose.
+    micro_batch: int = 32
+    # Samples a forward pass; sentences are sorted by length first. Changes memory and speed, not the gradient.
+    lr: float = 2e-3
+    # Peak learning rate of AdamW, reached after `warmup` steps, then down a cosine to zero.
+    warmup: int = 100
+    # Steps of linear warm-up.
+    weight_decay: float = 0.01
+    # AdamW's, on everything.
+    clip_norm: float = 1.0
+    # Gradients longer than this are scaled down to it.
+    talk_share: float = 0.04
+    # Share of questions about something else, answered without a pose.
+    text_weight: float = 0.2
+    # Weight of the answer's cross-entropy, nats per token.
+    rotation_weight: float = 1.0
+    # Weight of the mean's squared error in 6D numbers, averaged over 132.
+    joint_weight: float = 1.0
+    # Weight of the mean pose's joint error in metres, through forward kinematics.
+    std_weight: float = 0.1
+    # Weight of the negative log-density per dimension, which teaches std alone: the mean is held fixed in it.
+    validate_every: int = 250
+    # Steps between looks at the validation poses.
+    save_every: int = 250
+    # Steps between checkpoints.
+    seed: int = 0
+    # Of the weights, the batches and everything else random.
+
+
+def sft(policy, poses, config, *, body, out, validation=None, resume=False, progress=True):
+    """Teach the policy to answer sentences with poses. Writes out/metrics.jsonl and the checkpoint out/last.
+
+    poses, validation: (M, 24, 3, 3) rotations; body: whose joints the sentences speak of. Returns the policy.
+    Ctrl-C saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
+    """
+    out = Path(out)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    start = resume_run(policy, optimizer, config, out) if resume else begin_run(config, out)
+    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    exam = None if validation is None else exam_samples(validation, body, weights)
+    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
+    step = start
+    try:
+        for step in bar:
+            policy.train()
+            batch = sft_batch(poses, body, weights, config, step)
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * schedule(step, config)
+            optimizer.zero_grad()
+            metrics = {"step": step}
+            for part, share in micro_batches(batch, config.micro_batch):
+                losses = sft_losses(policy, part, body)
+                loss = sum(share[k] * getattr(config, f"{k}_weight") * v for k, v in losses.items())
+                loss.backward()
+                for k, v in losses.items():
+                    metrics[k] = metrics.get(k, 0.0) + share[k] * v.item()
+            norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), config.clip_norm)
+            if not torch.isfinite(norm):
+                raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "
+                                 f"try a learning rate under {config.lr}")
+            optimizer.step()
+            done = step + 1
+            if exam and (done % config.validate_every == 0 or done == config.steps):
+                metrics |= {f"val_{k}": v for k, v in examine(policy, exam, body).items()}
+                bar.set_postfix_str(f"satisfied {metrics['val_satisfied']:.3f}, {metrics['val_mpjpe_mm']:.0f} mm")
+            write_line(out / "metrics.jsonl", metrics)
+            if done % config.save_every == 0 or done == config.steps:
+                save_run(policy, optimizer, done, out)
+    except KeyboardInterrupt:
+        save_run(policy, optimizer, step, out)
+        raise
+    return policy.eval()
+
+
+def schedule(step, config):
+    """The learning rate's factor: linear warm-up, then a cosine to zero."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    along = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.5 * (1 + torch.cos(torch.tensor(along * torch.pi)).item())
+
+
+def sft_batch(poses, body, weights, config, step):
+    """The samples of one step, the same for the same seed and step."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    rng = random.Random(f"{config.seed}/{step}")
+    talk = sum(rng.random() < config.talk_share for _ in range(config.batch_size))
+    drawn = grow(poses, count=config.batch_size - talk, generator=generator)
+    true = captions.holds(body.joints(drawn))
+    return [text_sample(p, t, rng, weights=weights) for p, t in zip(drawn, true)] + [talk_sample(rng) for _ in range(talk)]
+
+
+def micro_batches(samples, size):
+    """Split samples, sorted by length so that little is padding; each part with its share of every loss's average."""
+    samples = sorted(samples, key=lambda s: len(s.question))
+    poses = max(1, sum(s.pose is not None for s in samples))
+    for i in range(0, len(samples), size):
+        part = samples[i : i + size]
+        share = sum(s.pose is not None for s in part) / poses
+        yield part, {"text": len(part) / len(samples), "rotation": share, "joint": share, "std": share}
+
+
+def sft_losses(policy, samples, body):
+    """The four losses of a batch, each an average over its answers: text, rotation, joint, std.
+
+    text: nats per token; rotation: squared error of 6D numbers; joint: metres; std: nats per dimension.
+    """
+    tokens = policy.encode([s.question for s in samples], [s.answer for s in samples])
+    scores = policy.score(tokens)
+    text = -(scores.text_logp.sum(1) / tokens.answer_mask.sum(1)).mean()
+    if not len(scores.mean):
+        return {"text": text}
+    truth = torch.stack([s.pose for s in samples if s.pose is not None]).to(scores.mean)
+    target = to_6d(truth[:, :22]).flatten(1)  # (A, 132)
+    predicted = to_pose(scores.mean)
+    joint = (body.joints(predicted) - body.joints(truth)).norm(dim=-1).mean()
+    std = -log_prob(target, scores.mean.detach(), scores.std).mean() / target.shape[1]
+    return {"text": text, "rotation": (scores.mean - target).square().mean(), "joint": joint, "std": std}
+
+
+def exam_samples(poses, body, weights, *, count=512, seed=0):
+    """A fixed set of sentences about validation poses, the same at every look."""
+    pick = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))[:count]
+    true = captions.holds(body.joints(poses[pick]))
+    rng = random.Random(seed)
+    return [text_sample(p, t, rng, weights=weights) for p, t in zip(poses[pick], true)]
+
+
+@torch.no_grad()
+def examine(policy, samples, body):
+    """Losses on given samples, their mean poses' error (mm) and the share of the captions' statements they satisfy."""
+    policy.eval()
+    total, satisfied, asserted = {}, 0, 0
+    for part, share in micro_batches(samples, 64):
+        for k, v in sft_losses(policy, part, body).items():
+            total[k] = total.get(k, 0.0) + share[k] * v.item()
+        tokens = policy.encode([s.question for s in part], [s.answer for s in part])
+        true = captions.holds(body.joints(to_pose(policy.score(tokens).mean)))
+        for row, sample in zip(true, part):
+            satisfied += row[list(sample.statements)].sum().item()
+            asserted += len(sample.statements)
+    return total | {"satisfied": satisfied / max(1, asserted), "mpjpe_mm": total["joint"] * 1000}
+
+
+def begin_run(config, out):
+    """Make the run's folder and note its config; an older run there is refused, not overwritten."""
+    if (out / "metrics.jsonl").exists():
+        raise InputError(f"{out}: holds a run already; pass --resume to go on with it, or another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "sft.json").write_text(json.dumps(asdict(config), indent=1))
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror or error})") from None
+    return 0
+
+
+def save_run(policy, optimizer, step, out):
+    """Checkpoint and optimiser into out/last, put in place by one rename so that it is whole at any moment."""
+    fresh, last, old = out / ".next", out / "last", out / ".old"
+    shutil.rmtree(fresh, ignore_errors=True)
+    policy.save_pretrained(fresh)
+    moments = {f"{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+    save_file(moments, fresh / "optimizer.safetensors", metadata={"step": str(step)})
+    shutil.rmtree(old, ignore_errors=True)
+    if last.exists():
+        last.rename(old)
+    fresh.rename(last)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def resume_run(policy, optimizer, config, out):
+    """Load weights and moments of out/last into policy and optimizer; returns the step to go on with."""
+    from safetensors import safe_open
+
+    if not (out / "last" / "optimizer.safetensors").exists():
+        raise InputError(f"{out}: no checkpoint to resume; leave --resume away to begin")
+    before = json.loads((out / "sft.json").read_text())
+    changed = [f"{k} {before.get(k)} -> {v}" for k, v in asdict(config).items() if before.get(k) != v]
+    if changed:
+        raise InputError(f"{out}: a resumed run keeps its config, but {', '.join(changed)}; use another --out")
+    policy.load_state_dict(type(policy).from_pretrained(out / "last").state_dict())
+    with safe_open(out / "last" / "optimizer.safetensors", "pt") as file:
+        step = int(file.metadata()["step"])
+        moments = {}
+        for key in file.keys():
+            index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = file.get_tensor(key)
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    kept = [line for line in lines if json.loads(line)["step"] < step]
+    (out / "metrics.jsonl").write_text("".join(line + "\n" for line in kept))
+    return step
+
+
+def write_line(path, metrics):
+    """Append one JSON object as a line."""
+    with open(path, "a") as file:
+        file.write(json.dumps(metrics) + "\n")

@@ -1,0 +1,138 @@
+"""Supervised training: repeatable, resumable to the bit, indifferent to how a batch is cut, and it learns."""
+
+import json
+
+import pytest
+import torch
+
+from minirft import captions, train
+from minirft.body import InputError, load_body
+from minirft.data import load_poses
+from minirft.policy import PosePolicy
+from minirft.train import SFTConfig
+
+TINY = {"batch_size": 6, "micro_batch": 3, "warmup": 2, "validate_every": 2, "save_every": 2}
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body()
+
+
+@pytest.fixture(scope="module")
+def poses():
+    from minirft.body import DATA
+
+    return load_poses(DATA / "rare.npz").pose[:40]
+
+
+def run(poses, body, out, *, steps=4, resume=False, stop_at=None, monkeypatch=None, **settings):
+    """A run of the mini policy; `stop_at` presses Ctrl-C at that step."""
+    config = SFTConfig(steps=steps, **TINY | settings)
+    if stop_at is not None:
+        real = train.sft_batch
+
+        def batch(*arguments):
+            if arguments[-1] == stop_at:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        monkeypatch.setattr(train, "sft_batch", batch)
+    try:
+        return train.sft(PosePolicy.mini(seed=1), poses, config, body=body, out=out, validation=poses[:8], resume=resume,
+                         progress=False)
+    finally:
+        if stop_at is not None:
+            monkeypatch.undo()
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_stopped_and_resumed_ends_in_the_same_weights(poses, body, tmp_path, monkeypatch):
+    whole = run(poses, body, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(poses, body, tmp_path / "cut", stop_at=3, monkeypatch=monkeypatch)
+    resumed = run(poses, body, tmp_path / "cut", resume=True)
+    for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values()):
+        assert torch.equal(one, two), name
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+
+
+def test_a_run_killed_between_checkpoints_resumes_from_the_last_one(poses, body, tmp_path, monkeypatch):
+    run(poses, body, tmp_path / "whole")
+
+    def killed(*arguments):
+        raise SystemExit  # no chance to save, as after `kill -9`
+
+    real = train.sft_batch
+    monkeypatch.setattr(train, "sft_batch", lambda *a: killed() if a[-1] == 3 else real(*a))
+    with pytest.raises(SystemExit):
+        run(poses, body, tmp_path / "cut")
+    monkeypatch.undo()
+    run(poses, body, tmp_path / "cut", resume=True)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+
+
+def test_micro_batches_change_no_gradient(poses, body):
+    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    gradients = []
+    for size in (2, 5, 12):
+        policy, config = PosePolicy.mini(seed=0), SFTConfig(batch_size=12, talk_share=0.3)
+        for part, share in train.micro_batches(train.sft_batch(poses, body, weights, config, 0), size):
+            losses = train.sft_losses(policy, part, body)
+            sum(share[k] * v for k, v in losses.items()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+    for other in gradients[1:]:
+        assert (gradients[0] - other).norm() < 1e-4 * gradients[0].norm()
+
+
+def test_a_few_poses_are_learnt_by_heart(poses, body, tmp_path):
+    run(poses[:4], body, tmp_path / "run", steps=60, warmup=5, batch_size=8, micro_batch=8, talk_share=0.0, lr=3e-3)
+    history = lines(tmp_path / "run")
+    assert history[-1]["joint"] < 0.6 * history[0]["joint"]
+    assert history[-1]["text"] < 0.3 * history[0]["text"]
+
+
+def test_the_std_loss_moves_no_mean(poses, body):
+    policy = PosePolicy.mini(seed=0)
+    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    losses = train.sft_losses(policy, train.sft_batch(poses, body, weights, SFTConfig(batch_size=4, talk_share=0.0), 0), body)
+    losses["std"].backward()
+    last = policy.head.layers[-1]
+    assert last.weight.grad[:132].abs().max() == 0 and last.weight.grad[132:].abs().max() > 0
+
+
+def test_batches_are_a_function_of_seed_and_step(poses, body):
+    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    first, again, next_step, other = (
+        [s.question for s in train.sft_batch(poses, body, weights, SFTConfig(batch_size=8, seed=seed), step)]
+        for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)))
+    assert first == again and first != next_step and first != other
+
+
+def test_a_run_is_not_overwritten_and_resumes_only_with_its_own_config(poses, body, tmp_path):
+    run(poses, body, tmp_path / "run", steps=2)
+    with pytest.raises(InputError, match="holds a run already"):
+        run(poses, body, tmp_path / "run", steps=2)
+    with pytest.raises(InputError, match="steps 2 -> 3"):
+        run(poses, body, tmp_path / "run", steps=3, resume=True)
+    with pytest.raises(InputError, match="no checkpoint to resume"):
+        run(poses, body, tmp_path / "nothing", resume=True)
+
+
+def test_a_gradient_that_is_not_finite_stops_with_the_last_good_state(poses, body, tmp_path, monkeypatch):
+    real = train.sft_losses
+
+    def poisoned(policy, samples, body):
+        losses = real(policy, samples, body)
+        if policy.training and (tmp_path / "run" / "last").exists():
+            losses["joint"] = losses["joint"] * torch.nan
+        return losses
+
+    monkeypatch.setattr(train, "sft_losses", poisoned)
+    with pytest.raises(InputError, match="step 2: the gradient is not finite"):
+        run(poses, body, tmp_path / "run")
+    policy = PosePolicy.from_pretrained(tmp_path / "run")
+    assert all(p.isfinite().all() for p in policy.parameters())
