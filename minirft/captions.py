@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from minirft.body import JOINT, InputError
-from minirft.phrases import Unit, compose, pick, read_table
+from minirft.phrases import Unit, compose, pick, read_table, words_of
 
 KINDS = ("angle", "distance", "relative", "direction", "ground", "whole")
 INFINITY = float("inf")
@@ -306,18 +306,18 @@ s_hand_on_ground ground: s_hand_height<.12
 seat_on_ground ground: pelvis_height<.2
 hips_low ground: pelvis_height<.6
 head_near_ground ground: head_height<.5
-!~standing_upright whole: torso_up<20; 128<b_knee; .75<pelvis_height
+!~standing_upright whole: torso_up<20; 128<b_knee; .7<pelvis_height; b_foot_height<.14; ankles<.55
 !standing_on_s_leg whole: .2<o_ankle_over_s_ankle; 155<s_leg_up; .65<pelvis_height
 !s_flamingo whole: .2<o_ankle_over_s_ankle; 155<s_leg_up; o_knee<110; torso_up<35
-!s_tree whole: o_ankle_s_knee<.27; 155<s_leg_up; o_knee<100; torso_up<35
+!s_tree whole: o_ankle_s_knee<.3; 155<s_leg_up; o_knee<100; torso_up<30; o_thigh_out<68
 !kneeling whole: b_knee_height<.13; b_knee<130; .17<pelvis_height; torso_up<50; b_hand_height>.1
 !sitting_on_heels whole: b_knee_height<.14; b_knee<65; .15<pelvis_height<.4; torso_up<50
 !s_kneeling whole: s_knee_height<.14; .28<o_knee_height; o_foot_height<.13; .25<pelvis_height; s_knee<130
-!squatting whole: b_knee<85; b_foot_height<.14; .12<pelvis_height<.5; b_knee_height>.2; -.33<seat_ahead
+!squatting whole: b_knee<80; b_foot_height<.14; .12<pelvis_height<.5; b_knee_height>.2; -.24<seat_ahead
 !half_squat whole: 80<b_knee<128; b_foot_height<.13; .45<pelvis_height<.8; torso_up<60; -.35<seat_ahead
-!sitting_on_chair whole: 65<b_thigh_up<115; 145<b_shin_up; torso_up<40; b_knee<130
+!sitting_on_chair whole: 65<b_thigh_up<115; 145<b_shin_up; torso_up<40; 65<b_knee<130; seat_ahead<-.2; .25<pelvis_height<.62
 !sitting_on_floor whole: pelvis_height<.2; torso_up<50
-!sitting_legs_stretched whole: pelvis_height<.2; torso_up<50; 145<b_knee
+!sitting_legs_stretched whole: pelvis_height<.2; torso_up<50; 140<b_knee; b_leg_ahead<55
 !sitting_cross_legged whole: pelvis_height<.2; torso_up<50; b_knee<90; b_knee_height<.32; .35<knees; ankles<.4
 !sitting_knees_up whole: pelvis_height<.22; torso_up<55; b_knee<100; b_knee_height>.32
 !lying_on_back whole: belly_up<45; pelvis_height<.3; head_height<.5
@@ -326,53 +326,53 @@ head_near_ground ground: head_height<.5
 !all_fours whole: b_knee_height<.14; b_hand_height<.14; 50<torso_up<120; 115<belly_up; .3<pelvis_height
 !plank whole: b_hand_height<.14; 140<b_knee; 50<torso_up<110; 115<belly_up; .12<pelvis_height<.6; 140<b_lap
 !downward_dog whole: b_hand_height<.15; 130<b_knee; 100<torso_up; .55<pelvis_height
-!s_lunge whole: 65<s_knee<132; .5<s_ankle_ahead_o_ankle; s_foot_height<.14; torso_up<50; .35<pelvis_height<.85; 110<o_knee
+!s_lunge whole: 65<s_knee<128; .5<s_ankle_ahead_o_ankle; s_foot_height<.14; torso_up<50; .3<pelvis_height<.76; 105<o_knee; o_foot_height<.3
 !s_side_lunge whole: .65<ankles; s_knee<130; 145<o_knee; -.3<s_ankle_ahead_o_ankle<.3; b_foot_height<.15; .4<pelvis_height
-!s_warrior whole: 65<s_knee<140; .6<ankles; 140<o_knee; b_arm_out<35; 135<b_elbow; torso_up<35
-!t_pose whole: 145<b_elbow; b_arm_out<25; torso_up<25; 135<b_knee
-!a_pose whole: 140<b_elbow; 115<b_arm_up<152; b_arm_out<72; torso_up<25; 135<b_knee
+!s_warrior whole: 65<s_knee<140; .6<ankles; 140<o_knee; b_arm_out<35; 135<b_elbow; torso_up<35; b_foot_height<.16
+!t_pose whole: 142<b_elbow; b_arm_out<25; torso_up<25; 128<b_knee; b_foot_height<.16; ankles<.8
+!a_pose whole: 140<b_elbow; 115<b_arm_up<152; b_arm_out<72; torso_up<25; 128<b_knee; b_foot_height<.14; ankles<.75
 ~arms_at_sides whole: 155<b_arm_up; 135<b_elbow
 y_pose whole: 12<b_arm_up<60; 140<b_elbow; .5<hands
 surrender whole: .12<b_hand_over_shoulder; b_elbow<135; b_forearm_up<45; .35<hands
 flexing whole: 60<b_upperarm_up<120; b_elbow<95; b_forearm_up<55; b_upperarm_out<45
-!star whole: 30<b_arm_up<85; 140<b_elbow; b_arm_out<65; .6<ankles; 140<b_knee; torso_up<30
+!star whole: 30<b_arm_up<85; 140<b_elbow; b_arm_out<65; .6<ankles; 130<b_knee; torso_up<30; b_foot_height<.16
 akimbo whole: b_hand_waist<.18; b_elbow<135; 15<b_upperarm_crown
 arms_folded whole: b_elbow<110; left_hand_right_upperarm<.24; right_hand_left_upperarm<.24; b_hand_front>.05; b_hand_over_shoulder<0
 hugging_oneself whole: left_hand_right_shoulder<.2; right_hand_left_shoulder<.2; elbows<.42
 hands_on_head whole: b_hand_skull<.23; 0<b_hand_over_skull
 hands_behind_head whole: b_hand_nape<.2; b_elbow<90
 hands_behind_back whole: b_hand_back<.24; b_hand_waist_front<-.06
-s_salute whole: s_hand_temple<.16; s_elbow<85; .12<s_elbow_out; s_upperarm_up<130
+s_salute whole: s_hand_temple<.16; s_elbow<85; .12<s_elbow_out; s_upperarm_up<130; o_hand_over_shoulder<-.1
 s_phone whole: s_hand_temple<.16; s_elbow<80; 125<s_upperarm_up
 s_thinking whole: s_hand_mouth<.16; s_elbow<85; 110<s_upperarm_up; o_hand_over_shoulder<-.1
 covering_face whole: b_hand_mouth<.2; b_elbow<90
-s_waving whole: .12<s_hand_over_shoulder; 60<s_elbow<140; s_forearm_up<45; .2<s_hand_out; o_hand_over_shoulder<-.15
+s_waving whole: .17<s_hand_over_shoulder; 60<s_elbow<140; s_forearm_up<45; .2<s_hand_out; o_hand_over_shoulder<-.15
 praying whole: hands<.16; b_hand_chest<.3; b_elbow<110
 clapping whole: hands<.2; .2<b_hand_front; b_elbow<140; -.35<b_hand_over_shoulder<.1
-boxing_guard whole: b_elbow<100; .1<b_hand_front; -.15<b_hand_over_shoulder<.2; hands<.45
-s_punch whole: 140<s_elbow; s_arm_front<30; -.2<s_hand_over_shoulder<.2; o_elbow<105
-s_pointing_forward whole: 140<s_elbow; s_arm_front<28; o_hand_over_shoulder<-.2; torso_up<40
-s_pointing_sideways whole: 140<s_elbow; s_arm_out<28; o_hand_over_shoulder<-.2; torso_up<40
-s_pointing_up whole: 140<s_elbow; s_arm_up<30; o_hand_over_shoulder<-.2
-zombie whole: b_arm_front<30; 140<b_elbow; hands<.65; torso_up<40
+boxing_guard whole: b_elbow<100; .1<b_hand_front; -.12<b_hand_over_shoulder<.2; hands<.45; torso_up<45
+s_punch whole: 140<s_elbow; s_arm_front<30; -.2<s_hand_over_shoulder<.2; o_elbow<105; 65<s_arm_up<115; torso_up<50
+s_pointing_forward whole: 140<s_elbow; s_arm_front<28; 65<s_arm_up<115; 130<o_arm_up; torso_up<40
+s_pointing_sideways whole: 140<s_elbow; s_arm_out<28; 65<s_arm_up<115; 140<o_arm_up; torso_up<40
+s_pointing_up whole: 140<s_elbow; s_arm_up<30; o_hand_over_shoulder<-.15
+zombie whole: b_arm_front<30; 140<b_elbow; hands<.65; 65<b_arm_up<115
 !flying whole: b_arm_crown<40; 135<b_elbow; 60<torso_up; 120<belly_up
-bowing whole: 20<torso_ahead<65; .6<pelvis_height; 125<b_knee
-deep_bow whole: torso_ahead<30; .6<pelvis_height; 125<b_knee
+bowing whole: 20<torso_ahead<62; .55<pelvis_height; 125<b_knee
+deep_bow whole: torso_ahead<30; .55<pelvis_height; 125<b_knee
 !touching_toes whole: b_hand_foot<.3; 125<b_knee; .5<pelvis_height
 hands_on_knees_bent whole: b_hand_knee<.2; torso_ahead<65; .5<pelvis_height
 !s_marching whole: s_thigh_up<118; s_knee<120; 135<o_knee; .65<pelvis_height; torso_up<35; s_thigh_ahead<60
-!s_kick_forward whole: 140<s_knee; s_leg_up<135; s_leg_ahead<55; 125<o_knee; .6<pelvis_height
-!s_kick_side whole: 140<s_knee; s_leg_up<135; s_leg_out<55; 125<o_knee; .6<pelvis_height
-!s_kick_back whole: 130<s_knee; s_leg_up<138; 125<s_leg_ahead; 125<o_knee; .6<pelvis_height
-!side_splits whole: 1.1<ankles; pelvis_height<.4; 140<b_knee; -.4<left_ankle_ahead_right_ankle<.4
+!s_kick_forward whole: 138<s_knee; s_leg_up<132; s_leg_ahead<55; 120<o_knee; .55<pelvis_height
+!s_kick_side whole: 138<s_knee; s_leg_up<132; s_leg_out<55; 120<o_knee; .55<pelvis_height
+!s_kick_back whole: 132<s_knee; s_leg_up<128; 125<s_leg_ahead; 120<o_knee; .55<pelvis_height
+!side_splits whole: 1.1<ankles; pelvis_height<.4; 140<b_knee; -.4<left_ankle_ahead_right_ankle<.4; torso_up<60
 !s_front_splits whole: .95<s_ankle_ahead_o_ankle; pelvis_height<.35; 140<b_knee
 !s_stride whole: .35<s_ankle_ahead_o_ankle<.8; 130<b_knee; torso_up<30; b_foot_height<.2; .65<pelvis_height
 !s_running whole: s_knee_ahead_o_knee>.22; o_knee<115; .15<o_ankle_over_s_ankle; b_elbow<130; torso_up<45; .55<pelvis_height
 !handstand whole: b_leg_up<50; 120<torso_up; b_hand_height<.15
 !upside_down whole: b_leg_up<60; 110<torso_up
-carrying whole: 55<b_elbow<125; b_forearm_front<45; .2<b_hand_front; -.45<b_hand_over_shoulder<-.08; .12<hands<.55
-shrug whole: b_elbow<115; .33<b_hand_out; 50<b_forearm_up<120; 140<b_upperarm_up
-s_throwing whole: 0<s_hand_over_skull; s_hand_front<-.03; s_elbow<125
+carrying whole: 55<b_elbow<125; b_forearm_front<45; .2<b_hand_front; -.45<b_hand_over_shoulder<-.08; .12<hands<.5; 62<b_forearm_up<112
+shrug whole: b_elbow<115; .33<b_hand_out; 50<b_forearm_up<115; 140<b_upperarm_up; b_hand_front<.3
+s_throwing whole: 0<s_hand_over_skull; s_hand_front<-.03; s_elbow<125; .1<s_hand_over_o_hand
 s_archer whole: 140<s_elbow; s_arm_up<115; 70<s_arm_up; o_elbow<80; -.2<o_hand_over_shoulder<.15; 75<o_upperarm_up<120; .45<hands
 """
 
@@ -439,7 +439,7 @@ _LENGTH = torch.tensor([len(statement.parts) for statement in STATEMENTS])
 def holds(joints):
     """Which statements are true: joints (..., 24, 3) in metres to (..., S) bool, in the order of STATEMENTS."""
     with torch.no_grad():
-        values = quantities(joints).flatten(0, -2).T.contiguous()[_COLUMN]  # (I, N): a row gathered below is then one run of memory
+        values = quantities(joints).reshape(-1, len(QUANTITIES)).T.contiguous()[_COLUMN]  # (I, N): a row gathered below is then one run of memory
         inside = (values >= _LOW.to(values)[:, None]) & (values < _HIGH.to(values)[:, None])
         result = inside[_PARTS[:, 0]]  # (S, N)
         for part in range(1, _PARTS.shape[1]):
@@ -501,6 +501,7 @@ _SIDE = [None if MIRROR[i] == i else next(re.finditer(r"left|right", s.name))[0]
 _MERGES = [MIRROR[i] != i and s.kind != "whole" and len(re.findall("left|right", s.name)) == 1
            and not re.search("torso|head_tilted|ahead|foot_lifted|knee_raised|knee_ahead", s.name) for i, s in enumerate(STATEMENTS)]
 _UNITS = {(i, both): Unit(_BLOCK[s.name], "both" if both else _SIDE[i]) for i, s in enumerate(STATEMENTS) for both in (False, True)}
+_IS_NAME = [s.kind == "whole" and not COMMON[i] for i, s in enumerate(STATEMENTS)]
 _COUNTS = (1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8)
 
 
@@ -528,7 +529,9 @@ def describe(holds_row, rng, *, count=None, weights=None):
     weights = weights or _DEFAULT_WEIGHTS
     count = count or pick(rng, _COUNTS)
     # Weighted draw without replacement (Efraimidis and Spirakis, 2006): the largest u^(1/w) first.
-    order = sorted(true, key=lambda index: -(rng.random() ** (1 / weights[index])))
+    # Short captions are mostly names: "squat", "hands on hips" are what people type.
+    boost = 3.0 if count < 3 else 1.0
+    order = sorted(true, key=lambda index: -(rng.random() ** (1 / (weights[index] * (boost if _IS_NAME[index] else 1.0)))))
     chosen, said, measured = [], set(), set()
     for index in order:
         if len(chosen) == count:
@@ -549,3 +552,8 @@ def describe(holds_row, rng, *, count=None, weights=None):
 def weights_for(frequency):
     """How readily `describe` should say each statement, given the share (S,) of poses it holds for: rare ones first, trivial ones seldom."""
     return _weights(frequency)
+
+
+def vocabulary():
+    """Every lower-case word the grammar can say: a sentence of other words was never met in training."""
+    return words_of()

@@ -828,7 +828,9 @@ _THIRD = {"have": "has", "be": "is", "do": "does", "go": "goes"}
 
 
 def third_person(verb):
-    """>>> third_person("reach"), third_person("raise"), third_person("carry"), third_person("stay")
+    """The verb after he or she.
+
+    >>> third_person("reach"), third_person("raise"), third_person("carry"), third_person("stay")
     ('reaches', 'raises', 'carries', 'stays')
     """
     if verb in _THIRD:
@@ -839,7 +841,9 @@ def third_person(verb):
 
 
 def gerund(verb):
-    """>>> gerund("raise"), gerund("put"), gerund("lie"), gerund("be"), gerund("kneel")
+    """The verb's -ing form.
+
+    >>> gerund("raise"), gerund("put"), gerund("lie"), gerund("be"), gerund("kneel")
     ('raising', 'putting', 'lying', 'being', 'kneeling')
     """
     if verb in _DOUBLED:
@@ -855,7 +859,7 @@ def plural(noun):
 
 def compile_phrase(text):
     """A template to nodes: strings, lists of alternatives, and (kind, what) pairs for nouns, verbs and pronouns."""
-    text = re.sub(r"\*\[([^\]]*)\]", lambda m: "[" + "|".join("*" + word for word in m[1].split("|")) + "]", text)
+    text = _star_each(text)
     nodes = []
     for token in re.findall(r"\[[^\]]*\]|<[^>]*>|\{\w+\}|\*[\w-]+|[^\[<{*]+", text):
         if token[0] == "[":
@@ -872,6 +876,11 @@ def compile_phrase(text):
         else:
             nodes.append(token)
     return tuple(nodes)
+
+
+def _star_each(text):
+    """`*[raise|lift]` is `[*raise|*lift]`."""
+    return re.sub(r"\*\[([^\]]*)\]", lambda m: "[" + "|".join("*" + word for word in m[1].split("|")) + "]", text)
 
 
 def _options(text):
@@ -1130,3 +1139,19 @@ def finish(text, rng):
     if text[-1] not in ".!?" and rng.random() < 0.6:
         text += "." if rng.random() < 0.97 else "!"
     return text
+
+
+def words_of(table=PHRASES):
+    """The lower-case words that captions made from this table can hold."""
+    text = " ".join(line[2:] for line in table.splitlines() if line[1:2] == " ")
+    text += " *[keep|hold|have|do|strike|make|take|get into] " + " ".join(" ".join(person[:4]) for person in PERSONS) + _FRAME_WORDS
+    text = _star_each(text)
+    verbs = {form for verb in re.findall(r"\*([\w-]+)", text) for form in (third_person(verb), gerund(verb))}
+    nouns = {plural(noun) for found in re.findall(r"<(?:\w:|=)?([^>]*)>", text) for noun in found.split("|")}
+    plain = re.sub(r"<(?:\w:|=)|\{\w+\}", " ", text.replace("{L}-", "left-") + text.replace("{L}-", "right-"))
+    words = set(re.findall(r"[a-z0-9'-]+", plain.lower())) | {word for phrase in verbs | nouns for word in phrase.split()}
+    return frozenset(words | {half for word in words for half in word.split("-") if half})
+
+
+_FRAME_WORDS = (" please now try to just can you should then also at the same time while with and is are am a an both left right one "
+                "picture of pose figure someone show me in something")
