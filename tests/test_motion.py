@@ -252,6 +252,12 @@ def test_what_has_no_counterpart_is_named(tmp_path):
     assert motion.pose.dtype == torch.float32 and motion.pose.shape == (1, 24, 3, 3) and abs(motion.fps - 30) < 0.01
 
 
+def test_mixamo_prefixes_do_not_matter(tmp_path):
+    path = write_bvh(tmp_path / "a.bvh", random_rows(5))
+    (tmp_path / "b.bvh").write_text(re.sub(r"(ROOT|JOINT) (\w+)", r"\1 mixamorig:\2", path.read_text()))
+    assert torch.equal(read_motion(tmp_path / "b.bvh").pose, read_motion(path).pose)
+
+
 def test_other_names_are_mapped_by_a_json_file(tmp_path):
     path = write_bvh(tmp_path / "a.bvh", random_rows(5))
     renamed = tmp_path / "b.bvh"
