@@ -1,8 +1,8 @@
 """The body: SMPL's 24 joints, rotations in and joints or a mesh out.
 
 Without any download this is the open body `data/body.npz`, built from MakeHuman's CC0 base mesh in SMPL's own format
-(data/build/body.py). Whoever has the real SMPL_NEUTRAL.pkl or .npz passes its path to `load_body`; nothing else changes.
-The two differ a little in where their joints sit, so every result names its body.
+(data/build/body.py). Whoever has the real SMPL_NEUTRAL.pkl or .npz passes its path to `load_body`; nothing else
+changes. The two differ a little in where their joints sit, so every result names its body.
 
 Canonical frame: Y up, the body faces +Z, +X is the body's left. Metres and radians.
 """
@@ -28,6 +28,11 @@ PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18,
 MIRROR = tuple(JOINT[n.replace("left", "?").replace("right", "left").replace("?", "right")] for n in JOINT_NAMES)
 # Which joints an error is averaged over. Numbers of different sets do not compare: name the one you used.
 JOINT_SETS = {"open-24": tuple(range(24)), "rpe-22": tuple(range(22))}
+# What a body file holds; a letter stands for one size throughout.
+SMPL_ARRAYS = {
+    "v_template": ("V", 3), "shapedirs": ("V", 3, "B"), "posedirs": ("V", 3, 207), "J_regressor": (24, "V"),
+    "weights": ("V", 24), "kintree_table": (2, 24), "f": ("F", 3),
+}
 # The repository's data/ in a clone, its copy inside the package in an installed wheel.
 DATA = next(p for p in (Path(__file__).parent / "_data", Path(__file__).parent.parent / "data")
             if p.exists() or p.name == "data")
@@ -41,7 +46,7 @@ class Body:
     """A body in SMPL's format. Attributes: name, rest (24, 3) joints at zero pose in metres, faces (F, 3) int64."""
 
     def __init__(self, arrays, name):
-        """arrays: SMPL's v_template (V, 3), shapedirs (V, 3, B), posedirs, J_regressor (24, V), weights (V, 24), f."""
+        """arrays: SMPL_ARRAYS, of these shapes."""
         self.name = name
         self._arrays = arrays
         self._mesh = None
@@ -69,41 +74,37 @@ class Body:
         return torch.stack(placed, dim=-2)
 
     def vertices(self, pose, betas=None):
-        """The skin: pose (..., 24, 3, 3) and betas (..., 10) to (..., V, 3) metres, by smplx's SMPL class."""
+        """The skin: pose (..., 24, 3, 3), betas as for `joints`, to (..., V, 3) metres, by smplx; no gradients."""
         if self._mesh is None:
             self._mesh = _smplx_model(self._arrays)
         flat = pose.reshape(-1, 24, 3, 3).float()
-        shape = torch.zeros(len(flat), 10) if betas is None else betas.reshape(-1, betas.shape[-1])
+        shape = flat.new_zeros(*pose.shape[:-3], self._rest_by_shape.shape[-1])
+        if betas is not None:
+            shape[..., : betas.shape[-1]] = betas
         mesh = self._mesh.to(flat.device)
         with torch.no_grad():
-            out = mesh(betas=shape.to(flat), global_orient=flat[:, :1], body_pose=flat[:, 1:], pose2rot=False,
-                       transl=flat.new_zeros(len(flat), 3))
+            out = mesh(betas=shape.reshape(len(flat), -1), global_orient=flat[:, :1], body_pose=flat[:, 1:],
+                       pose2rot=False, transl=flat.new_zeros(len(flat), 3))
         return out.vertices.reshape(*pose.shape[:-3], -1, 3)
 
 
 def load_body(path=None):
-    """The open body, or another in SMPL's format from a .npz or .pkl file.
+    """The open body, or another in SMPL's format: MPI's SMPL_NEUTRAL.pkl or an npz of its arrays.
 
-    Nothing a downloaded pickle holds is run: only arrays are read from it. Raises InputError for anything else.
+    Nothing a downloaded pickle names is run: only arrays are read from it. Raises InputError for anything else.
     """
-    path = DATA / "body.npz" if path is None else Path(path)
+    name, path = ("open", DATA / "body.npz") if path is None else (Path(path).stem, Path(path))
+    way_out = "pass SMPL_NEUTRAL.pkl or .npz, or leave --body away for the open body"
     if not path.is_file():
-        raise InputError(f"{path}: no such body file; pass SMPL_NEUTRAL.pkl or .npz, or leave --body away")
+        raise InputError(f"{path}: no such body file; {way_out}")
     try:
-        arrays = _read_pickle(path) if path.suffix == ".pkl" else dict(np.load(path, allow_pickle=False))
-    except InputError:
-        raise
+        with open(path, "rb") as file:
+            arrays = _read_npz(file) if file.peek(2)[:2] == b"PK" else _read_pickle(file)
+        _check_arrays(arrays)
     except Exception as error:  # a broken zip or pickle raises whatever its broken part happens to
-        raise InputError(f"{path}: not a readable SMPL file ({error})") from None
-    vertices = np.shape(arrays.get("v_template"))[:1] + (None,)
-    shapes = {"v_template": (vertices[0], 3), "J_regressor": (24, vertices[0]), "weights": (vertices[0], 24)}
-    for key, shape in shapes.items():
-        if np.shape(arrays.get(key)) != shape:
-            raise InputError(f"{path}: {key} has shape {np.shape(arrays.get(key))}, SMPL's has {shape}")
-    for key in ("shapedirs", "posedirs", "kintree_table", "f"):
-        if key not in arrays:
-            raise InputError(f"{path}: has no {key}; a body file needs all of SMPL's arrays")
-    return Body(arrays, "open" if path == DATA / "body.npz" else path.stem)
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: no SMPL body: {reason or type(error).__name__}; {way_out}") from None
+    return Body(arrays, name)
 
 
 def to_matrix(axis_angle):
@@ -160,52 +161,83 @@ def _smplx_model(arrays):
                           create_global_orient=False, create_body_pose=False, create_transl=False)
 
 
+def _read_npz(file):
+    with np.load(file, allow_pickle=False) as archive:
+        return {key: archive[key] for key in SMPL_ARRAYS if key in archive}
+
+
+def _read_pickle(file):
+    """MPI's SMPL pickle as plain arrays, without chumpy and without running anything it names."""
+    content = _ArraysOnly(file, encoding="latin1").load()
+    if not isinstance(content, dict):
+        raise ValueError(f"the pickle holds a {type(content).__name__}, not SMPL's dictionary of arrays")
+    return {key: _dense(content[key]) for key in SMPL_ARRAYS if key in content}
+
+
+def _check_arrays(arrays):
+    """Raise ValueError unless all arrays are there, of SMPL's shapes, finite, over SMPL's own tree of joints."""
+    sizes = {}
+    for key, pattern in SMPL_ARRAYS.items():
+        if key not in arrays:
+            raise ValueError(f"it has no {key}; SMPL has {', '.join(SMPL_ARRAYS)}")
+        array = arrays[key]
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"{key} holds {array.dtype}, not numbers")
+        fits = len(pattern) == array.ndim and all(
+            sizes.setdefault(want, size if isinstance(want, str) else want) == size
+            for want, size in zip(pattern, array.shape))
+        if not fits:
+            raise ValueError(f"{key} has shape {array.shape}, SMPL's has ({', '.join(map(str, pattern))})"
+                             + (f" with V={sizes['V']}" if "V" in sizes else ""))
+        if not (np.abs(array) < 1e30).all():  # false for NaN too; 1e30 fits into float32
+            raise ValueError(f"{key} holds NaN or infinite values")
+    if not 0 <= arrays["f"].min() <= arrays["f"].max() < sizes["V"]:
+        raise ValueError(f"f names vertices outside 0..{sizes['V'] - 1}")
+    if tuple(arrays["kintree_table"][0, 1:]) != PARENTS[1:]:  # the root's parent is -1, or 2**32 - 1 in MPI's files
+        raise ValueError("kintree_table is another tree of joints than SMPL's")
+
+
 class _Chumpy:
     """Stands in for chumpy.ch.Ch: holds what was pickled, computes nothing."""
 
 
-class _Sparse(_Chumpy):
+class _Sparse:
     """Stands in for scipy's csc_matrix."""
 
 
-def _read_pickle(path):
-    """MPI's SMPL pickle as plain arrays, without chumpy and without running anything it names."""
-    with open(path, "rb") as file:
-        content = _ArraysOnly(file, encoding="latin1").load()
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not SMPL's dictionary of arrays")
-    return {key: _dense(value) for key, value in content.items() if not isinstance(value, (str, bytes))}
-
-
 class _ArraysOnly(pickle.Unpickler):
+    """Unpickles arrays of numbers. Every name maps to a stand-in that can do no more than make an array."""
+
     allowed = {
         # numpy's own starts every array as an empty one; so does this, of one fixed kind
         ("numpy.core.multiarray", "_reconstruct"): lambda kind, shape, code: np.ndarray((0,), "b"),
+        ("numpy.core.numeric", "_frombuffer"): lambda data, dtype, shape, order: np.frombuffer(data, dtype).reshape(
+            shape, order=order),  # pickle protocol 5
         ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+        ("numpy", "dtype"): lambda text, align=False, copy=True: np.dtype(text),
         ("chumpy.ch", "Ch"): _Chumpy,
         ("scipy.sparse.csc", "csc_matrix"): _Sparse,
         ("scipy.sparse._csc", "csc_matrix"): _Sparse,
+        # MPI wrote SMPL_NEUTRAL.pkl with Python 2 in pickle protocol 0, which makes objects by these two
+        ("copy_reg", "_reconstructor"): lambda kind, base, state: object.__new__(kind),
+        ("__builtin__", "object"): object,
         ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
     }
 
     def find_class(self, module, name):
         module = module.replace("numpy._core", "numpy.core")
         if (module, name) not in self.allowed:
-            raise InputError(f"the pickle asks for {module}.{name}; a body file holds numpy, scipy.sparse and chumpy "
-                             "arrays and nothing else, so it was not opened")
+            raise ValueError(f"its pickle asks for {module}.{name}, but a body file holds numpy, scipy.sparse and "
+                             "chumpy arrays and nothing else, so it was not opened")
         return self.allowed[module, name]
 
 
 def _dense(value):
-    """A pickled number, array, chumpy array or sparse matrix as a numpy array."""
+    """A pickled array, chumpy array or sparse matrix as a numpy array."""
     if isinstance(value, _Sparse):
         state = value.__dict__
-        full = np.zeros(state.get("_shape", state.get("shape")))
+        full = np.zeros(state["_shape"] if "_shape" in state else state["shape"])
         for column, (start, stop) in enumerate(zip(state["indptr"][:-1], state["indptr"][1:])):
             full[state["indices"][start:stop], column] = state["data"][start:stop]
         return full
-    value = np.asarray(value.__dict__["x"] if isinstance(value, _Chumpy) else value)
-    if value.dtype == object:
-        raise InputError("the pickle holds an array of objects; a body file's arrays are numbers")
-    return value
+    return np.asarray(value.__dict__["x"] if isinstance(value, _Chumpy) else value)
