@@ -100,6 +100,18 @@ HAND_MADE = {
     "handstand": {"pelvis": (180, 0, 0), "shoulder": (0, 0, 85)},
     "upside_down": {"pelvis": (180, 0, 0), **DOWN},
     "carrying": {"shoulder": (0, 0, -80), "elbow": (0, -85, 0)},
+    "wings": {"shoulder": (0, 0, 12)},
+    "arms_overhead": {"shoulder": (0, 0, 82)},
+    "hands_joined_overhead": {"shoulder": (0, 0, 68), "elbow": (0, 0, 55)},
+    "ballerina": {"shoulder": (0, 0, 50), "elbow": (0, 0, 70)},
+    "open_arms": {"shoulder": (0, -45, -5)},
+    "covering_ears": {"shoulder": (0, -10, -5), "elbow": (0, -20, 140)},
+    "left_batting": {"left_shoulder": (0, -40, -50), "left_elbow": (0, -40, 0), "right_shoulder": (0, 115, 50), "right_elbow": (0, 20, 0)},
+    "left_picking_up": {"pelvis": (80, 0, 0), "hip": (-105, 0, 0), "knee": (60, 0, 0), "shoulder": (0, -85, 0)},
+    "childs_pose": {"pelvis": (95, 0, 0), "hip": (-145, 0, 0), "knee": (145, 0, 0), "shoulder": (0, 0, 80)},
+    "left_airplane": {**DOWN, "pelvis": (80, 0, 0), "right_hip": (-80, 0, 0)},
+    "sprint_start": {"pelvis": (105, 0, 0), "left_hip": (-125, 0, 0), "left_knee": (90, 0, 0), "right_hip": (-110, 0, 0), "right_knee": (70, 0, 0),
+                     "shoulder": (0, -85, 0)},
     "left_archer": {"left_shoulder": (0, 0, 0), "right_elbow": (0, 140, 0)},
 }
 
@@ -239,7 +251,7 @@ def test_a_text_speaks_of_the_sides_of_its_statements_alone():
         if MIRROR[index] == index:
             sides = set()
         elif statement.kind == "whole" or "_ahead" in statement.name:
-            sides = {"left", "right"} if statement.name.endswith(("tree", "flamingo", "marching", "ahead")) else sides
+            sides = {"left", "right"} if statement.name.endswith(("tree", "flamingo", "marching", "airplane", "ahead")) else sides
         row = torch.zeros(len(STATEMENTS), dtype=torch.bool)
         row[index] = True
         for _ in range(60):
@@ -273,16 +285,15 @@ def test_each_statement_has_many_phrasings():
         row[index] = True
         rng = random.Random(index)
         assert len({describe(row, rng).text for _ in range(120)}) >= 40, statement.name
-        block = captions._BLOCK[statement.name]
+        block = captions._UNITS[index, False].block
         assert sum(map(len, block.values())) >= 5 + (statement.kind == "whole"), statement.name
 
 
 def test_nothing_said_twice(held):
     rng = random.Random(2)
     for row in held[:200]:
-        chosen = describe(row, rng, count=8).statements
-        measured = [q for i in chosen for q in {part[0] for part in STATEMENTS[i].parts}]
-        assert len(set(measured)) > len(measured) * 0.6
+        first = [STATEMENTS[i].parts[0][0] for i in describe(row, rng, count=8).statements]
+        assert len(set(first)) == len(first)
 
 
 def test_bad_input_is_named():
