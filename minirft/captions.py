@@ -316,11 +316,17 @@ class Caption(NamedTuple):
     statements: tuple
 
 
+def _topic(quantity):
+    """What a measure is about: a hand's height is one topic, over whatever it is measured; so is how far in front it is."""
+    return re.sub("_waist_front$", "_front", re.sub("_(hand_over_(skull|shoulder|hip|knee)|arm_up)$", "_hand_height", quantity))
+
+
 # Measures that usually only fix the circumstances: sharing one of them does not make two statements say the same ("sit on a chair" and
 # "lean back" both look at the torso), unless it is what a statement is about, its first interval.
 _GATES = {_QUANTITY[name] for name in ("ankles", "left_foot_height", "right_foot_height", "pelvis_height", "torso_up", "belly_up",
                                        "left_hand_over_shoulder", "right_hand_over_shoulder")}
-_MEASURED = [frozenset(part[0] for place, part in enumerate(s.parts) if place == 0 or part[0] not in _GATES) for s in STATEMENTS]
+_MEASURED = [frozenset(_topic(QUANTITIES[part[0]]) for place, part in enumerate(s.parts) if place == 0 or part[0] not in _GATES)
+             for s in STATEMENTS]
 _SIDE = [None if MIRROR[i] == i else next(re.finditer(r"left|right", s.name))[0] for i, s in enumerate(STATEMENTS)]
 # Two sides are one phrase where each side says something of itself alone: "both knees are bent", but no "both feet in front".
 _MERGES = [MIRROR[i] != i and s.kind != "whole" and len(re.findall("left|right", s.name)) == 1
@@ -348,7 +354,8 @@ def describe(holds_row, rng, *, count=None, weights=None):
     something already said, or speaks of the same measure, is left out; what holds of both sides is mostly said of both at once.
     Raises InputError where no statement holds.
     """
-    true = [index for index, held in enumerate(holds_row.tolist()) if held]
+    row = holds_row.tolist()
+    true = [index for index, held in enumerate(row) if held]
     if not true:
         raise InputError("no statement holds of this pose, so there is nothing to say; is it a body in metres, Y up?")
     weights = weights or _DEFAULT_WEIGHTS
@@ -364,7 +371,7 @@ def describe(holds_row, rng, *, count=None, weights=None):
         if index in said or _MEASURED[index] & measured:
             continue
         mirror = MIRROR[index]
-        both = _MERGES[index] and bool(holds_row[mirror]) and not _MEASURED[mirror] & measured and rng.random() < 0.9
+        both = _MERGES[index] and row[mirror] and not _MEASURED[mirror] & measured and rng.random() < 0.9
         chosen.append((index, both))
         for one in (index, mirror) if both else (index,):
             said.add(one)

@@ -32,6 +32,8 @@ def gerund(verb):
     >>> gerund("raise"), gerund("put"), gerund("lie"), gerund("be"), gerund("kneel")
     ('raising', 'putting', 'lying', 'being', 'kneeling')
     """
+    if verb == "have":
+        return "keeping"  # "is having his arm bent" is no English
     if verb in _DOUBLED:
         return verb + verb[-1] + "ing"
     if verb.endswith("ie"):
@@ -152,7 +154,8 @@ _SAY = {"own": _noun, "=": _same_side, "o": _other_side,
         "O": lambda _, voice, side, rng: _OTHER[side]}
 
 _KEEP = compile_phrase("*[keep|keep|hold|have]")
-_BE_IN = compile_phrase("*[do|do|do|hold|strike|make|take|get into]")
+_DO = compile_phrase("*[do|do|do|hold|get into|go into]")
+_STRIKE = compile_phrase("*[do|hold|strike|take|get into|assume]")
 # subject, its pronoun, possessive, reflexive, verb form (1: "raises", 0: "raise")
 PERSONS = ([(name, "he", "his", "himself", 1) for name in ("a man", "the man", "he", "he", "a guy", "a boy", "an old man", "the boy", "this man")]
            + [(name, "she", "her", "herself", 1) for name in ("a woman", "the woman", "she", "she", "a girl", "a lady", "the girl", "this woman")]
@@ -174,7 +177,9 @@ class Unit:
         if block["V"] and (not block["N"] or rng.random() < 0.75):
             return say(pick(rng, block["V"]), voice, self.side, rng)
         if block["N"]:
-            return f"{say(_BE_IN, voice, None, rng)} {with_article(self.name(voice, rng))}"
+            name = self.name(voice, rng)
+            frame = _STRIKE if name.endswith(("pose", "position", "stance")) else _DO
+            return f"{say(frame, voice, None, rng)} {with_article(name)}"
         return f"{say(_KEEP, voice, None, rng)} {self.state(voice, rng)}"
 
     def state(self, voice, rng):
@@ -202,7 +207,7 @@ class Unit:
 
 
 def with_article(name):
-    return ("an " if name[0] in "aeiou" and not name.startswith(("u", "one")) else "a ") + name
+    return ("an " if re.match("(?!one|u[^np])[aeiou]", name) else "a ") + name
 
 
 def listed(items, rng):
@@ -240,7 +245,8 @@ def imperative(units, rng):
     text = _clauses(units[:split], voice, rng)
     if split < len(units):
         text += pick(rng, (". ", "; ", ". then ", ". also, ")) + _clauses(units[split:], voice, rng)
-    return pick(rng, ("", "", "", "", "", "", "", "", "please ", "now ", "try to ", "just ", "can you ", "you should ")) + text
+    opening = pick(rng, ("", "", "", "", "", "", "", "", "please ", "now ", "try to ", "just ", "can you ", "you should "))
+    return ("please " if opening == "can you " and ". " in text else opening) + text
 
 
 def third(units, rng):
@@ -272,6 +278,8 @@ def telegraphic(units, rng):
 def noun_phrase(units, rng):
     subject, _, owner, reflexive, _ = pick(rng, PERSONS[:-5])
     subject = {"he": "a man", "she": "a woman"}.get(subject, subject)
+    if rng.random() < 0.2:
+        subject = re.sub("^(a|an|the|one|this) ", "", subject)
     first = units[0]
     rest = units[1:] if first.block["N"] and rng.random() < 0.5 else None
     if rest is not None:
@@ -287,7 +295,7 @@ def noun_phrase(units, rng):
     if all(unit.block["S"] for unit in units) and rng.random() < 0.6:
         subject, owner = pick(rng, ((subject, owner), ("a pose", "the"), ("a figure", "the"), ("someone", "their"), ("pose", "the")))
         return f"{subject} with {listed([unit.state(Voice(2, owner), rng) for unit in units], rng)}"
-    start = pick(rng, ("", "", "", "picture of ", "a pose of ", "show me ", "the pose of "))
+    start = pick(rng, ("", "", "", "", "", "picture of ", "a pose of ", "show me ", "the pose of ", "draw ", "make ", "i want "))
     return f"{start}{subject} {_clauses(units, Voice(2, owner, reflexive), rng)}"
 
 
@@ -302,7 +310,9 @@ def states(units, rng):
             voice = Voice(form, owner, reflexive)
         text = f"{subject} {_clauses(others, voice, rng)}"
         return text + (pick(rng, (", and ", "; ", ". ")) + listed([unit.sentence(voice, rng) for unit in plain], rng) if plain else "")
-    return listed([unit.sentence(voice, rng) for unit in plain], rng)
+    opening = pick(rng, ("", "", "", "", "", "a pose where ", "a pose in which ", "someone whose ")) if voice.owner == "the" else ""
+    text = listed([unit.sentence(Voice(form, "", reflexive) if "whose" in opening else voice, rng) for unit in plain], rng)
+    return opening + text
 
 
 STYLES = ((imperative, 0.29), (third, 0.2), (gerunds, 0.11), (telegraphic, 0.2), (noun_phrase, 0.1), (states, 0.1))
@@ -325,6 +335,8 @@ def finish(text, rng):
     chance = rng.random()
     if chance < 0.65:
         text = re.sub(r"(^|[.] )([a-z])", lambda m: m[1] + m[2].upper(), text)
+    if text.lower().startswith("can you"):
+        return text + ("?" if rng.random() < 0.7 else "")
     if text[-1] not in ".!?" and rng.random() < 0.6:
         text += "." if rng.random() < 0.97 else "!"
     return text
@@ -333,7 +345,7 @@ def finish(text, rng):
 def words_of(statements):
     """The lower-case words that captions made from this text (data/statements.txt) can hold."""
     text = " ".join(line[2:] for line in statements.splitlines() if line[:2] in ("V ", "S ", "N ", "X "))
-    text += " *[keep|hold|have|do|strike|make|take|get into] " + " ".join(" ".join(person[:4]) for person in PERSONS) + _FRAME_WORDS
+    text += " *[keep|hold|have|do|strike|take|get into|go into|assume] draw make i want where which whose " + " ".join(" ".join(person[:4]) for person in PERSONS) + _FRAME_WORDS
     text = _star_each(text)
     verbs = {form for verb in re.findall(r"\*([\w-]+)", text) for form in (third_person(verb), gerund(verb))}
     nouns = {plural(noun) for found in re.findall(r"<(?:\w:|=)?([^>]*)>", text) for noun in found.split("|")}
