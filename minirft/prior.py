@@ -192,50 +192,66 @@ def imbalance(joints):
     return ((low - middle).relu() + (middle - high).relu()).sum(-1)
 
 
-def search(prior, statements, count, *, body, generator, starts=None, steps=120, floor=-1.0):
+def search(prior, statements, count, *, body, generator, starts=None, floor=-1.0):
     """Poses in which all the statements hold, though capture may have none: at most `count`, all different.
 
     statements: names or indices of captions.STATEMENTS. starts: poses (M, 24, 3, 3) to set out from, None for samples
-    of the prior, those nearest to the statements. floor: the least score that passes, -1 as for `plausible`; a
-    family unlike all capture (a handstand) needs less. Minimises -log p(latent, joints) plus what is missing of the
-    statements, of a sound body and of its balance, over the latent and over what the decoder misses.
+    of the prior. floor: the least score that passes, -1 as for `plausible`.
     Returns (n <= count, 24, 3, 3), the most plausible first; n = 0 where nothing was found.
     """
     if starts is None:
-        pool = prior.sample(40 * count, generator=generator)
-        far = captions.violation(statements, body.joints(pool)).sum(-1)
-        starts = pool[far.argsort()[: 2 * count]]
+        starts = near_samples(prior, statements, 2 * count, body=body, generator=generator)
+    poses, found = settle(prior, starts, [statements] * len(starts), body=body, generator=generator)
+    return choose(prior, poses[found], count, body=body, floor=floor)
+
+
+def near_samples(prior, statements, count, *, body, generator):
+    """Of twenty times as many samples the `count` that come nearest to satisfying the statements: (count, 24, 3, 3)."""
+    pool = prior.sample(20 * count, generator=generator)
+    return pool[captions.violation(statements, body.joints(pool)).sum(-1).argsort()[:count]]
+
+
+def settle(prior, starts, wanted, *, body, generator, steps=80):
+    """Move poses until their statements hold: the search itself, many targets side by side.
+
+    starts: (M, 24, 3, 3); wanted: M lists of statements, one a pose. Minimises, over the latent and over what the decoder
+    misses, -log p(latent, joints) plus what is missing of the statements, of a sound body and of its balance.
+    Returns poses (M, 24, 3, 3) and whether each of them got there (M,) bool.
+    """
+    named = list(dict.fromkeys(name for names in wanted for name in names))
+    asked = torch.tensor([[name in names for name in named] for names in wanted]).float()
     with torch.no_grad():
         latent = prior.encode(starts)
+        missed = (to_6d(starts[:, BODY_JOINTS]).flatten(-2) - prior.columns(latent[:, :CODE])) / prior.residual
         latent += 0.2 * torch.randn(latent.shape, generator=generator)  # two searches from one start shall differ
-        missed = to_6d(starts[:, BODY_JOINTS]).flatten(-2) - prior.columns(prior.encode(starts)[:, :CODE])
-        missed /= prior.residual  # in the decoder's own errors
-    latent.requires_grad_(True), missed.requires_grad_(True)
-    optimizer = torch.optim.Adam([{"params": [latent], "lr": 0.05}, {"params": [missed], "lr": 0.1}], betas=(0.8, 0.99))
+    latent.requires_grad_(True), missed.requires_grad_(True)  # the second counts in the decoder's usual errors
+    optimizer = torch.optim.Adam([{"params": [latent], "lr": 0.07}, {"params": [missed], "lr": 0.15}], betas=(0.8, 0.99))
     best, found = starts.clone(), torch.zeros(len(starts), dtype=torch.bool)
     for _ in range(steps):
         pose = assemble(prior.columns(latent[:, :CODE]) + prior.residual * missed, latent[:, CODE:])
         joints = body.joints(pose)
-        lack, excess = captions.violation(statements, joints), prior.excess(pose, joints)
-        fall = imbalance(joints)
-        held = (lack.sum(-1) == 0) & (excess[:, :63].amax(-1) < 0.1) & (excess[:, 63:].amax(-1) < 0.015) & (fall < 0.04)
+        lack = (captions.violation(named, joints) * asked).sum(-1)
+        excess, fall = prior.excess(pose, joints), imbalance(joints)
+        turned, close = excess[:, :63], excess[:, 63:]
+        held = (lack == 0) & (turned.amax(-1) < 0.1) & (close.amax(-1) < 0.015) & (fall < 0.04)
         best[held], found = pose[held].detach(), found | held  # at the edge of a statement the last step may be outside
-        energy = 0.5 * missed.square().sum(-1) - prior.log_density(latent)
-        loss = energy + 60 * lack.sum(-1) + 100 * fall
-        loss = loss + 200 * excess[:, :63].square().sum(-1) + 2e4 * excess[:, 63:].square().sum(-1)
+        loss = 0.5 * missed.square().sum(-1) - prior.log_density(latent) + 60 * lack + 100 * fall
+        loss = loss + 200 * turned.square().sum(-1) + 2e4 * close.square().sum(-1)
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()
-    best = best[found & captions.satisfied(statements, body.joints(best)).all(-1)]
-    score = prior.score(best)
-    best = best[score.argsort(descending=True)][: int((score >= floor).sum())]
-    return best[different(body.joints(best))[:count]]
+    holding = captions.satisfied(named, body.joints(best)).float()
+    return best, found & ((1 - holding) * asked).sum(-1).eq(0)
 
 
-def different(joints, *, least=0.03):
-    """Indices of rows of joints (M, J, 3), earlier ones first, that lie `least` metres from each other, joint by joint."""
+def choose(prior, poses, count, *, body, floor=-1.0, least=0.03):
+    """At most `count` of poses (M, 24, 3, 3), most plausible first, scoring `floor` or more, `least` metres joint by joint apart."""
+    score = prior.score(poses)
+    poses = poses[score.argsort(descending=True)][: int((score >= floor).sum())]
+    joints = body.joints(poses)
+    apart = (joints[:, None] - joints).norm(dim=-1).mean(-1) > least  # (M, M)
     kept = []
-    for row in range(len(joints)):
-        if not kept or (joints[kept] - joints[row]).norm(dim=-1).mean(-1).min() > least:
+    for row in range(len(poses)):
+        if len(kept) < count and apart[row, kept].all():
             kept.append(row)
-    return kept
+    return poses[kept]
