@@ -1,139 +1,129 @@
 """The command line: `minirft demo | generate | sft | evaluate | data | caption`."""
 
 import argparse
+import contextlib
+import json
 import os
 import random
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
-from .body import InputError
+import numpy as np
+import torch
+from tqdm import tqdm
 
-DEMO = (
-    "Raise both arms straight up.", "A person doing a T-pose.", "Kneel on both knees.", "Squat down with your arms stretched forward.",
-    "He sits as if on a chair.", "Stand on your left leg, right knee raised high.", "Her hands are on her hips.",
-    "Bend forward and touch your toes.", "The man is waving with his right hand.", "Lunge forward with the left leg, arms out to the sides.",
-    "Arms folded, standing upright.", "What is the capital of France?",
-)
+from . import captions
+from .body import DATA, InputError, load_body, to_axis_angle
+from .data import check_words, load_poses, read_prompts
+from .evaluate import evaluate as measure
+from .files import save_npz, write_json
+from .motion import read_folder, read_names
+from .prior import PosePrior
+from .render import pose_sheet, write_mesh
+
+SHOWN = 60  # pictures on poses.png, and answers on the terminal
 
 
 def main(argv=None):
-    """Run one command; the exit code is 0, or 2 with one line on stderr for something the user can mend."""
-    warnings.showwarning = lambda message, *rest: print(f"minirft: warning: {message}", file=sys.stderr)
-    arguments = _parser().parse_args(argv)
-    try:
-        arguments.command(arguments)
-        return 0
-    except InputError as error:
-        print(f"minirft: error: {error}", file=sys.stderr)
-    except MemoryError:
-        print("minirft: error: out of memory; ask for fewer sentences or samples at once", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("minirft: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    """Run one command. Returns 0, or 2 after one line on stderr about something the user can mend."""
+    with contextlib.suppress(AttributeError):  # a notebook's streams take every letter, a terminal's may not
+        sys.stdout.reconfigure(errors="backslashreplace"), sys.stderr.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest: print(f"minirft: warning: {message}", file=sys.stderr)
+        try:
+            arguments = _parser().parse_args(argv)
+            arguments.command(arguments)
+            sys.stdout.flush()  # a reader that went away is noticed here; at exit it would be a traceback
+            return 0
+        except InputError as error:
+            reason = str(error)
+        except BrokenPipeError:  # as with `minirft caption poses.npz | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except OSError as error:  # a disk that fills up or fails where nobody looked for it
+            reason = f"{error.filename or 'a file'}: {error.strerror or error}; give a place with room that works"
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in f"{error!r}".lower():  # torch says so by a RuntimeError
+                raise
+            reason = "out of memory; ask for fewer sentences or samples at once"
+        except KeyboardInterrupt:
+            print("minirft: stopped", file=sys.stderr)
+            return 130
+    print("minirft: error:", " ".join(reason.split()), file=sys.stderr)
     return 2
 
 
 def demo(arguments):
     """Sentences to pictures with the weights that ship."""
-    arguments.model, arguments.prompts, arguments.sentence, arguments.body = "mini-sft", None, DEMO, None
-    arguments.n, arguments.obj = 1, False
-    generate(arguments)
-    print("Your own: minirft generate \"kneel on one knee, arms out to the sides\" --out poses")
+    _pose(read_prompts(path=DATA / "demo.txt"), out=arguments.out, seed=arguments.seed, device=arguments.device)
+    print('Your own: minirft generate "kneel on one knee, arms out to the sides" --out poses')
 
 
 def generate(arguments):
     """Sentences to poses.npz, poses.png and, if asked for, meshes."""
-    from .body import load_body
-    from .data import check_words, read_prompts
-    from .policy import PosePolicy
-    from .render import pose_sheet, write_mesh
+    if (arguments.sentence is None) == (arguments.prompts is None):
+        raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE')
+    _pose(read_prompts(arguments.sentence, arguments.prompts), model=arguments.model, body=arguments.body,
+          n=arguments.n, seed=arguments.seed, obj=arguments.obj, out=arguments.out, device=arguments.device)
 
-    if arguments.sentence is None and arguments.prompts is None:
-        raise InputError('give a sentence, as in: minirft generate "arms up", or --prompts FILE')
-    sentences = list(arguments.sentence) if isinstance(arguments.sentence, tuple) else \
-        read_prompts(arguments.sentence, arguments.prompts)
-    out = _out_folder(arguments.out)
-    body = load_body(arguments.body)
-    policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
+
+def _pose(sentences, *, out, model="mini-sft", body=None, n=1, seed=0, obj=False, device="cpu"):
+    """Answer each sentence with n poses; write poses.npz, poses.png and, if `obj`, a mesh of every pose."""
+    from .policy import PosePolicy  # here and below, not above: transformers takes seconds to load
+
+    body, policy, out = load_body(body), PosePolicy.from_pretrained(model, device=device), Path(out)
     if policy.name == "mini":
         check_words(sentences)
-    pose, answers, log_prob = policy.generate(sentences, n=arguments.n, seed=arguments.seed)
-    pose, log_prob = pose.cpu(), log_prob.cpu()
-    joints = body.joints(pose)
-    _save_poses(out / "poses.npz", pose, joints, answers, log_prob, sentences)
-    shown = pose[:60] if arguments.n == 1 else pose[: max(1, 60 // arguments.n)]
-    titles = sentences[: len(shown)]
-    pose_sheet(body, shown[:, 0] if arguments.n == 1 else shown, titles, path=out / "poses.png")
-    if len(shown) < len(sentences):
-        print(f"poses.png shows the first {len(shown)} of {len(sentences)} sentences; poses.npz holds all")
-    if arguments.obj:
-        for p, n in [(p, n) for p in range(len(pose)) for n in range(arguments.n) if not pose[p, n].isnan().any()]:
-            write_mesh(out / f"pose_{p:03d}_{n:02d}.obj", body.vertices(pose[p, n]), body.faces)
-    for sentence, said in list(zip(sentences, answers))[:60]:
+    _check_writable(out)
+    size = max(1, 256 // n)  # sentences at once
+    starts = tqdm(range(0, len(sentences), size), desc="generate", disable=len(sentences) <= size)
+    parts = [policy.generate(sentences[i : i + size], n=n, seed=seed + i) for i in starts]
+    pose, log_prob = (torch.cat([part[i] for part in parts]).cpu() for i in (0, 2))  # (P, n, 24, 3, 3), (P, n)
+    answers = [said for part in parts for said in part[1]]
+    there = ~pose.isnan().flatten(2).any(-1)
+    axis_angle, joints = to_axis_angle(pose.nan_to_num()), body.joints(pose)
+    axis_angle[~there], joints[~there] = torch.nan, torch.nan
+    save_npz(out / "poses.npz", pose=axis_angle.numpy(), joints=joints.numpy(), answer=np.array(answers),
+             frame=np.array("canonical"), log_prob=log_prob.numpy(), prompt=np.array(sentences))
+
+    across = min(n, 8)
+    shown = pose[: max(1, SHOWN // across), :across]
+    pose_sheet(body, shown, sentences[: len(shown)], path=out / "poses.png")
+    if shown.shape != pose.shape:
+        print(f"poses.png shows {across} of {n} poses of {len(shown)} of {len(sentences)} sentences; poses.npz has all")
+    for p, k in there.nonzero().tolist() if obj else ():
+        write_mesh(out / f"pose_{p:03d}_{k:02d}.obj", body.vertices(pose[p, k]), body.faces)
+    for sentence, said in list(zip(sentences, answers))[:SHOWN]:
         print(f"{sentence}\n    {said[0]}")
-    print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {arguments.model}).")
-
-
-def _save_poses(path, pose, joints, answers, log_prob, sentences):
-    import numpy as np
-
-    from .body import to_axis_angle
-    from .files import save_npz
-
-    missing = pose.isnan().flatten(2).any(-1)
-    axis_angle = to_axis_angle(pose.nan_to_num())
-    axis_angle[missing] = float("nan")
-    save_npz(path, pose=axis_angle.numpy(), joints=joints.numpy(), frame=np.array("canonical"), answer=np.array(answers),
-             log_prob=log_prob.numpy(), prompt=np.array(sentences))
+    print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {model}).")
 
 
 def sft(arguments):
     """Teach a fresh mini policy, or go on with a run."""
-    from .body import load_body
-    from .data import load_poses
+    from . import train
     from .policy import PosePolicy
-    from .train import SFTConfig
-    from .train import sft as train
 
-    body = load_body(arguments.body)
-    poses = _training_poses(arguments.poses, arguments.seed)
+    body, out = load_body(arguments.body), Path(arguments.out)
+    if arguments.poses == "prior":  # together with the rare poses that it was searched for
+        drawn = PosePrior.load().sample(20_000, generator=torch.Generator().manual_seed(arguments.seed))
+        poses = torch.cat([drawn, load_poses(DATA / "rare.npz").pose])
+    else:
+        poses = load_poses(arguments.poses).pose
     validation = load_poses(arguments.validation).pose if arguments.validation else None
     policy = PosePolicy.mini(seed=arguments.seed).to(arguments.device)
-    config = SFTConfig(steps=arguments.steps, seed=arguments.seed)
-    out = _out_folder(arguments.out)
-    train(policy, poses, config, body=body, out=out, validation=validation, resume=arguments.resume)
-    print(f"Wrote {out / 'last'}. Try: minirft generate \"raise both arms\" --model {out} --out poses")
-
-
-def _training_poses(source, seed):
-    """Poses of a file, or drawn from the prior together with the rare ones that ship."""
-    import torch
-
-    from .body import DATA
-    from .data import load_poses
-
-    if source != "prior":
-        return load_poses(source).pose
-    from .prior import PosePrior
-
-    drawn = PosePrior.load().sample(20_000, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([drawn, load_poses(DATA / "rare.npz").pose])
+    config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed)
+    train.sft(policy, poses, config, body=body, out=out, validation=validation, resume=arguments.resume)
+    print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
 
 
 def evaluate(arguments):
     """Measure a model on a pose file and write the report as JSON."""
-    import json
-
-    from .body import load_body
-    from .data import load_poses
-    from .evaluate import evaluate as measure
-    from .files import write_json
     from .policy import PosePolicy
 
+    if arguments.json:
+        _check_writable(Path(arguments.json).parent, file=arguments.json)
     poses, body = load_poses(arguments.poses), load_body(arguments.body)
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     report = measure(policy, poses, body=body, seed=arguments.seed, limit=arguments.limit, name=arguments.model)
@@ -144,10 +134,8 @@ def evaluate(arguments):
 
 def data(arguments):
     """Motion capture files to a pose file."""
-    from .files import save_npz
-    from .motion import read_folder, read_names
-
     names = read_names(arguments.names) if arguments.names else None
+    _check_writable(Path(arguments.out).parent, file=arguments.out)
     arrays, failed = read_folder(arguments.path, hz=arguments.hz, fps=arguments.fps, names=names)
     save_npz(arguments.out, **arrays)
     clips = len(set(zip(arrays["subject"], arrays["clip"])))
@@ -157,90 +145,84 @@ def data(arguments):
 
 def caption(arguments):
     """Sentences that are true of poses."""
-    from . import captions
-    from .body import load_body
-    from .data import load_poses
-
-    poses = load_poses(arguments.poses)
-    true = captions.holds(load_body(arguments.body).joints(poses.pose))
-    rng = random.Random(arguments.seed)
-    for clip, frame, row in list(zip(poses.clip, poses.frame, true))[: arguments.limit]:
+    poses, rng = load_poses(arguments.poses), random.Random(arguments.seed)
+    true = captions.holds(load_body(arguments.body).joints(poses.pose[: arguments.limit]))
+    for clip, frame, row in zip(poses.clip, poses.frame, true):
         for _ in range(arguments.n):
             print(f"{clip}\t{frame}\t{captions.describe(row, rng).text}")
 
 
-def _out_folder(path):
-    path = Path(path)
+def _check_writable(folder, *, file=None):
+    """Make the folder; a place that can't be written, or a folder where the file should be, is told before the work."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f"{path}: cannot write there ({error.strerror}); pass another --out") from None
-    return path
+        raise InputError(f"{folder}: cannot write there ({error.strerror}); pass another place") from None
+    if file and Path(file).is_dir():
+        raise InputError(f"{file}: is a folder; pass the name of a file in it")
 
 
 def _device(name):
-    import torch
-
-    if name == "mps":
-        raise argparse.ArgumentTypeError("mps is not supported (untested there); use cpu or cuda")
-    if name not in ("cpu", "cuda"):
-        raise argparse.ArgumentTypeError(f"{name!r}: use cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise argparse.ArgumentTypeError("torch sees no cuda device here; use cpu")
+    usable = ["cpu"] + ["cuda"] * torch.cuda.is_available()  # not mps: nobody has tried it
+    if name not in usable:
+        raise argparse.ArgumentTypeError(f"{name!r} cannot be used here; use {' or '.join(usable)}")
     return name
 
 
-def _positive(kind):
-    def parse(text):
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text}: must be more than 0")
-        return value
+def _number(kind, low, high):
+    """What add_argument needs to read numbers from low to high."""
+    def read(text):
+        with contextlib.suppress(ValueError):
+            if low <= (value := kind(text)) <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r}: give {kind.__name__} from {low} to {high}")
+    return {"type": read, "metavar": "N"}
 
-    parse.__name__ = kind.__name__
-    return parse
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="minirft", description="A sentence in, a 3D human pose out.")
+    parser = _Parser(prog="minirft", description="A sentence in, a 3D human pose out.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(function, *options):
         one = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         one.set_defaults(command=function)
-        for flags, settings in options:
-            one.add_argument(*flags, **settings)
+        for flag, text, settings in options:
+            default = f" (default {settings['default']})" if "default" in settings else ""
+            one.add_argument(flag, help=text + default, **settings)
 
-    count, number = _positive(int), _positive(float)
-    seed = (["--seed"], {"type": int, "default": 0, "help": "of every random draw (default 0)"})
-    body = (["--body"], {"help": "SMPL_NEUTRAL.pkl or .npz instead of the open body"})
-    device = (["--device"], {"type": _device, "default": "cpu", "help": "cpu (default) or cuda"})
-    model = (["--model"], {"default": "mini-sft", "help": "a shipped name or a checkpoint folder (default mini-sft)"})
-    poses = (["--poses"], {"required": True, "help": "a pose file, as `minirft data` writes it"})
-    out = (["--out"], {"required": True, "help": "folder for the results"})
+    count, rate, file = _number(int, 1, 1_000_000), _number(float, 0.001, 1e5), {"metavar": "FILE"}
+    few, folder, must = _number(int, 1, 1000) | {"default": 1}, {"metavar": "DIR"}, file | {"required": True}
+    seed = "--seed", "of every random draw", _number(int, 0, 2**32 - 1) | {"default": 0}
+    body = "--body", "SMPL_NEUTRAL.pkl or .npz instead of the open body", file
+    device = "--device", "cpu or cuda", {"type": _device, "default": "cpu"}
+    model = "--model", "a shipped name or a checkpoint folder", {"default": "mini-sft"}
+    out = "--out", "folder for the results", folder | {"required": True}
 
-    add(demo, (["--out"], {"default": "demo", "help": "folder for the results (default demo)"}), seed, device)
-    add(generate, (["sentence"], {"nargs": "?", "help": "what the body does"}),
-        (["--prompts"], {"help": "a text file, one sentence a line"}), model, body,
-        (["-n"], {"type": count, "default": 1, "help": "poses a sentence: the mean pose, then n - 1 samples"}), seed, out,
-        (["--obj"], {"action": "store_true", "help": "also write every pose as a mesh"}), device)
-    add(sft, (["--base"], {"choices": ["mini"], "default": "mini", "help": "the model to start from"}),
-        (["--poses"], {"required": True, "help": "a pose file, or `prior`"}),
-        (["--validation"], {"help": "a pose file of other subjects to watch progress on"}), out,
-        (["--steps"], {"type": count, "default": 6000, "help": "optimiser steps (default 6000)"}),
-        (["--resume"], {"action": "store_true", "help": "go on with the run in --out"}), seed, body, device)
-    add(evaluate, model, poses, seed, (["--json"], {"help": "write the report here"}),
-        (["--limit"], {"type": count, "default": 1000, "help": "poses asked for, drawn by seed (default 1000)"}), body, device)
-    add(data, (["path"], {"help": "a BVH or AMC file, or a folder of them"}),
-        (["--out"], {"required": True, "help": "the pose file to write (.npz)"}),
-        (["--hz"], {"type": number, "default": 8.0, "help": "poses a second (default 8)"}),
-        (["--fps"], {"type": number, "help": "frames a second, where the file does not say (AMC: 120)"}),
-        (["--names"], {"help": "JSON file: source joint name to SMPL joint name"}))
-    add(caption, (["poses"], {"help": "a pose file"}), seed, body,
-        (["-n"], {"type": count, "default": 1, "help": "sentences a pose"}),
-        (["--limit"], {"type": count, "help": "only the first so many poses"}))
+    add(demo, ("--out", "folder for the results", folder | {"default": "demo"}), seed, device)
+    add(generate, ("sentence", "what the body does", {"nargs": "?"}),
+        ("--prompts", "a text file, one sentence a line", file), model, body,
+        ("-n", "poses a sentence: the mean pose, then N - 1 samples", few), seed, out,
+        ("--obj", "also write every pose as a mesh", {"action": "store_true"}), device)
+    add(sft, ("--base", "the model to start from", {"choices": ["mini"], "default": "mini"}),
+        ("--poses", "a pose file, or the word prior", must),
+        ("--validation", "a pose file of other subjects to watch progress on", file), out,
+        ("--steps", "optimiser steps", count | {"default": 6000}),
+        ("--resume", "go on with the run in --out", {"action": "store_true"}), seed, body, device)
+    add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", must), seed,
+        ("--json", "write the report here", file), body, device,
+        ("--limit", "poses asked for, drawn by seed", count | {"default": 1000}))
+    add(data, ("path", "a BVH or AMC file, or a folder of them", {}),
+        ("--out", "the pose file to write (.npz)", must), ("--hz", "poses a second", rate | {"default": 8.0}),
+        ("--fps", "frames a second, where the file does not say (AMC: 120)", rate),
+        ("--names", "JSON file: source joint name to SMPL joint name", file))
+    add(caption, ("poses", "a pose file", {}), seed, body, ("-n", "sentences a pose", few),
+        ("--limit", "only the first so many poses", count))
     return parser
 
 

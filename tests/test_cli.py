@@ -1,0 +1,521 @@
+"""The commands as others script against them: what they write, and one clear line for whatever a user can get wrong."""
+
+import errno
+import functools
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import minirft.train
+from minirft import captions
+from minirft.body import DATA, load_body, to_matrix
+from minirft.cli import main
+from minirft.data import load_poses
+
+SENTENCES = ["Raise both arms straight up.", "Kneel on both knees.", "What is the capital of France?"]
+BVH = """HIERARCHY
+ROOT Hips
+{ OFFSET 0 90 0
+CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+%s }
+MOTION
+Frames: 40
+Frame Time: 0.0333333
+%s
+"""
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def write_bvh(path):
+    """Two and a half seconds of a figure that lifts its left leg, with CMU's names as MotionBuilder writes them."""
+    def chain(*joints):
+        name, offset = joints[0]
+        inner = chain(*joints[1:]) if joints[1:] else "End Site { OFFSET 0 -5 10 }"
+        return f"JOINT {name} {{ OFFSET {offset} CHANNELS 3 Zrotation Xrotation Yrotation\n{inner} }}\n"
+
+    def side(name, sign):
+        return (chain((f"{name}UpLeg", f"{9 * sign} -3 0"), (f"{name}Leg", "0 -40 0"), (f"{name}Foot", "0 -40 0")),
+                chain((f"{name}Arm", f"{18 * sign} 45 0"), (f"{name}ForeArm", f"{28 * sign} 0 0"),
+                      (f"{name}Hand", f"{25 * sign} 0 0")))
+
+    (left_leg, left_arm), (right_leg, right_arm) = side("Left", 1), side("Right", -1)
+    rows = np.zeros((40, 6 + 4 * 9))
+    rows[:, 7] = -np.linspace(5, 80, 40)  # LeftUpLeg about X, forward
+    rows[:, 1] = 90
+    rows[:, 6 + 18], rows[:, 6 + 27] = -70, 70  # arms down, so that no frame is a T-pose
+    text = BVH % (left_leg + right_leg + left_arm + right_arm, "\n".join(" ".join(f"{x:.4f}" for x in r) for r in rows))
+    path.write_text(text)
+    return text
+
+
+@pytest.fixture(scope="module")
+def poses():
+    """Axis-angle (6, 72): a standing body, more and more out of joint."""
+    noise = torch.randn(6, 72, generator=torch.Generator().manual_seed(0))
+    scale = torch.linspace(0, 0.5, 6)[:, None] * torch.cat([torch.zeros(3), torch.ones(63), torch.zeros(6)])
+    return (noise * scale).numpy()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, poses):
+    """A folder of good and broken inputs."""
+    root = tmp_path_factory.mktemp("world")
+    rows = {"clip": np.array(["a"] * 3 + ["b"] * 3), "frame": np.arange(6), "subject": np.array(["01"] * 6)}
+    np.savez(root / "good.npz", pose=poses, **rows)
+    (root / "cut.npz").write_bytes((root / "good.npz").read_bytes()[:900])
+    np.savez(root / "objects.npz", pose=np.array([os.getcwd, None], dtype=object))
+    np.savez(root / "nameless.npz", stance=poses)
+    np.savez(root / "narrow.npz", pose=poses[:, :71])
+    np.savez(root / "nan.npz", pose=np.where(np.arange(72) == 5, np.nan, poses))
+    np.savez(root / "none.npz", pose=poses[:0])
+    np.savez(root / "uneven.npz", pose=poses, clip=np.array(["a"]))
+    np.savez(root / "no_body.npz", v_template=np.zeros((5, 3)), J_regressor=np.zeros((24, 7)))
+    (root / "list.pkl").write_bytes(pickle.dumps([1, 2, 3]))
+    (root / "noise.pkl").write_bytes(bytes(range(256)))
+    (root / "blank.txt").write_text("\n  \n\t\n")
+    (root / "binary.txt").write_bytes(bytes(range(256)))
+    (root / "gronk.txt").write_text("Raise both arms.\ngronk blarf\n")
+    (root / "names.json").write_text('{"Hips": "pelvis"')
+    (root / "empty").mkdir()
+    (root / "file").write_text("in the way")
+    text = write_bvh(root / "whole.bvh")
+    (root / "cut.bvh").write_text(text[: len(text) // 2])
+    (root / "headless.bvh").write_text(text[:300])
+    (root / "nan.bvh").write_text(text.replace("90.0000", "nan", 1))
+    for name in ("shape", "half", "bare", "no_head", "words"):
+        shutil.copytree(DATA / "mini-sft", root / name)
+    head = load_file(root / "shape" / "head.safetensors")
+    save_file({key: value[..., :7].contiguous() for key, value in head.items()}, root / "shape" / "head.safetensors")
+    whole = (root / "half" / "model.safetensors").read_bytes()
+    (root / "half" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    (root / "bare" / "policy.json").unlink()
+    (root / "no_head" / "head.safetensors").unlink()
+    (root / "words" / "policy.json").write_text("{")
+    (root / "run").mkdir()
+    (root / "run" / "metrics.jsonl").write_text("{}\n")
+    return root
+
+
+GENERATE = ["generate", "arms up", "--out", "out"]
+SFT = ["sft", "--base", "mini", "--poses", "good.npz", "--out", "out", "--steps", "1"]
+EVALUATE = ["evaluate", "--poses", "good.npz", "--json", "report.json"]
+BAD = {  # what is wrong: (the command, what its line must say)
+    "no command": ([], "COMMAND"),
+    "no such command": (["pose", "arms up"], "invalid choice: 'pose'"),
+    "no such option": ([*GENERATE, "--fast"], "--fast"),
+    "no place for results": (["generate", "arms up"], "--out"),
+    "neither sentence nor prompts": (["generate", "--out", "out"], "a sentence"),
+    "sentence and prompts": ([*GENERATE, "--prompts", "gronk.txt"], "either"),
+    "empty sentence": (["generate", "", "--out", "out"], "no sentence"),
+    "blank sentence": (["generate", " \t\n", "--out", "out"], "no sentence"),
+    "punctuation alone": (["generate", "?!... --", "--out", "out"], "no word"),
+    "emoji alone": (["generate", "\U0001f938\U0001f3fd", "--out", "out"], "no word"),
+    "another script": (["generate", "\u624b\u3092\u6319\u3052\u308b", "--out", "out"], "no word"),
+    "no known word": (["generate", "gronk blarf", "--out", "out"], "gronk blarf"),
+    "no known word in one line of many": (["generate", "--prompts", "gronk.txt", "--out", "out"], "gronk blarf"),
+    "bytes that are no text": (["generate", "arms \udcff up", "--out", "out"], "not UTF-8 text"),
+    "ten thousand words": (["generate", "raise both arms and " * 2500, "--out", "out"], "too long: .* tokens"),
+    "no such prompts file": (["generate", "--prompts", "none.txt", "--out", "out"], "none.txt"),
+    "prompts are a folder": (["generate", "--prompts", "empty", "--out", "out"], "empty"),
+    "blank prompts file": (["generate", "--prompts", "blank.txt", "--out", "out"], "no sentence"),
+    "binary prompts file": (["generate", "--prompts", "binary.txt", "--out", "out"], "binary.txt"),
+    "no samples": ([*GENERATE, "-n", "0"], "from 1 to 1000"),
+    "fewer than none": ([*GENERATE, "-n", "-1"], "from 1 to 1000"),
+    "far too many samples": ([*GENERATE, "-n", "1000000000"], "from 1 to 1000"),
+    "half a sample": ([*GENERATE, "-n", "1.5"], "'1.5': give int"),
+    "seed is a word": ([*GENERATE, "--seed", "lucky"], "'lucky'"),
+    "negative seed": ([*GENERATE, "--seed", "-1"], "from 0 to"),
+    "seed beyond 32 bits": ([*GENERATE, "--seed", str(2**64)], "from 0 to 4294967295"),
+    "device mps": ([*GENERATE, "--device", "mps"], "'mps' cannot be used here; use cpu"),
+    "device nonsense": ([*GENERATE, "--device", "abacus"], "'abacus'"),
+    "device cuda without one": ([*GENERATE, "--device", "cuda"], "'cuda' cannot be used here; use cpu"),
+    "no such model": ([*GENERATE, "--model", "maxi"], "maxi: neither .*mini-sft"),
+    "model is a file": ([*GENERATE, "--model", "good.npz"], "good.npz: neither"),
+    "checkpoint of another shape": ([*GENERATE, "--model", "shape"], "shape: not a complete checkpoint"),
+    "checkpoint half written": ([*GENERATE, "--model", "half"], "half: not a complete checkpoint"),
+    "checkpoint without its last file": ([*GENERATE, "--model", "bare"], "bare: neither"),
+    "checkpoint without a head": ([*GENERATE, "--model", "no_head"], "no_head: not a complete"),
+    "checkpoint with broken JSON": ([*GENERATE, "--model", "words"], "words: not a complete"),
+    "no such body": ([*GENERATE, "--body", "none.pkl"], "none.pkl: no such body file"),
+    "body is a folder": ([*GENERATE, "--body", "empty"], "empty: no such body file"),
+    "body is a pickle of something else": ([*GENERATE, "--body", "list.pkl"], "list.pkl: no SMPL body"),
+    "body is noise": ([*GENERATE, "--body", "noise.pkl"], "noise.pkl: no SMPL body"),
+    "body of wrong shapes": ([*GENERATE, "--body", "no_body.npz"], "no_body.npz: no SMPL body"),
+    "body is a pose file": (["caption", "good.npz", "--body", "good.npz"], "good.npz: no SMPL body"),
+    "a file where the folder should be": (["generate", "arms up", "--out", "file"], "file: cannot write"),
+    "a file in the folder's way": (["generate", "arms up", "--out", "file/deeper"], "file/deeper: cannot write"),
+    "no such pose file": (["caption", "none.npz"], "none.npz"),
+    "no pose file but a folder": (["caption", "empty"], "empty"),
+    "pose file cut short": (["caption", "cut.npz"], "cut.npz"),
+    "pose file of objects": (["caption", "objects.npz"], "objects.npz is not an npz of plain arrays"),
+    "pose file without poses' name": (["caption", "nameless.npz"], "no array 'pose'"),
+    "pose file of another shape": (["caption", "narrow.npz"], r"\(6, 71\)"),
+    "pose file with NaN": (["caption", "nan.npz"], "NaN"),
+    "pose file with nothing in it": (["caption", "none.npz"], "none.npz"),
+    "clips that are fewer than poses": (["caption", "uneven.npz"], "clip has 1 rows for 6"),
+    "no sentences asked for": (["caption", "good.npz", "-n", "0"], "from 1"),
+    "training on a broken file": ([*SFT, "--poses", "cut.npz"], "cut.npz"),
+    "validation on a broken file": ([*SFT, "--validation", "nan.npz"], "nan.npz"),
+    "another base": ([*SFT, "--base", "maxi"], "maxi"),
+    "no steps": ([*SFT, "--steps", "0"], "from 1"),
+    "run into a file": ([*SFT, "--out", "file"], "file: cannot write"),
+    "run into a run": ([*SFT, "--out", "run"], "run: holds a run already; pass --resume"),
+    "resume without a run": ([*SFT, "--resume"], "no checkpoint to resume"),
+    "resume without a checkpoint": ([*SFT, "--out", "run", "--resume"], "no checkpoint to resume"),
+    "evaluation of no poses": ([*EVALUATE, "--poses", "none.npz"], "none.npz"),
+    "evaluation of no model": ([*EVALUATE, "--model", "maxi"], "maxi"),
+    "report where a folder is": ([*EVALUATE, "--json", "empty"], "empty: is a folder"),
+    "report under a file": ([*EVALUATE, "--json", "file/report.json"], "file: cannot write"),
+    "evaluation of none": ([*EVALUATE, "--limit", "0"], "from 1"),
+    "no such motion": (["data", "none.bvh", "--out", "new.npz"], "none.bvh"),
+    "folder without motion": (["data", "empty", "--out", "new.npz"], "empty"),
+    "motion cut in half": (["data", "cut.bvh", "--out", "new.npz"], "cut.bvh"),
+    "motion without its frames": (["data", "headless.bvh", "--out", "new.npz"], "headless.bvh"),
+    "motion that is not finite": (["data", "nan.bvh", "--out", "new.npz"], "nan.bvh"),
+    "no motion format": (["data", "good.npz", "--out", "new.npz"], "good.npz"),
+    "hz of zero": (["data", "whole.bvh", "--out", "new.npz", "--hz", "0"], "'0': give float from"),
+    "hz not a number": (["data", "whole.bvh", "--out", "new.npz", "--hz", "nan"], "'nan'"),
+    "hz without end": (["data", "whole.bvh", "--out", "new.npz", "--hz", "inf"], "'inf'"),
+    "negative fps": (["data", "whole.bvh", "--out", "new.npz", "--fps", "-3"], "'-3'"),
+    "name map with broken JSON": (["data", "whole.bvh", "--out", "new.npz", "--names", "names.json"], "names.json"),
+    "no such name map": (["data", "whole.bvh", "--out", "new.npz", "--names", "none.json"], "none.json"),
+    "pose file where a folder is": (["data", "whole.bvh", "--out", "empty"], "empty: is a folder"),
+}
+
+
+def assert_one_error_line(code, err, says):
+    *before, last = err.replace("\r", "\n").splitlines()
+    assert code == 2 and "Traceback" not in err
+    assert last.startswith("minirft: error: ") and re.search(says, last)
+    assert not [line for line in before if line.startswith("minirft: error")]
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_clear_line_and_leaves_earlier_output(world, tmp_path, monkeypatch, capsys, what):
+    arguments, says = BAD[what]
+    for item in world.iterdir():
+        (tmp_path / item.name).symlink_to(item)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("poses.npz", "report.json", "new.npz"):
+        (tmp_path / name).write_text("earlier")
+    assert_one_error_line(run(*arguments), capsys.readouterr().err, says)
+    assert all((tmp_path / name).read_text() == "earlier" for name in ("poses.npz", "report.json", "new.npz"))
+    assert not list(tmp_path.glob("out/*"))
+
+
+class Payload:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("arguments", [["generate", "arms up", "--out", "out"], ["caption", "good.npz"],
+                                       ["evaluate", "--poses", "good.npz"],
+                                       ["sft", "--poses", "good.npz", "--out", "out", "--steps", "1"]])
+def test_a_hostile_body_is_not_run(world, tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(world / "good.npz", "good.npz")
+    Path("evil.pkl").write_bytes(pickle.dumps({"v_template": Payload(tmp_path / "sprung")}))
+    assert_one_error_line(run(*arguments, "--body", "evil.pkl"), capsys.readouterr().err, "evil.pkl.*system")
+    assert not Path("sprung").exists()
+
+
+def test_a_hostile_pose_file_is_not_run(tmp_path, capsys):
+    np.savez(tmp_path / "evil.npz", pose=np.array([Payload(tmp_path / "sprung")], dtype=object))
+    assert_one_error_line(run("caption", tmp_path / "evil.npz"), capsys.readouterr().err, "plain arrays")
+    assert not (tmp_path / "sprung").exists()
+
+
+def full_disk(*arguments, **arrays):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(("arguments", "module", "name"), [
+    (["generate", "arms up", "--out", "."], np, "savez_compressed"),
+    (["data", "whole.bvh", "--out", "poses.npz"], np, "savez_compressed"),
+    (["evaluate", "--poses", "good.npz", "--limit", "1", "--json", "poses.npz"], Path, "write_text"),
+])
+def test_a_full_disk_leaves_earlier_output_whole(world, tmp_path, monkeypatch, capsys, arguments, module, name):
+    for item in ("good.npz", "whole.bvh"):
+        shutil.copy(world / item, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("poses.npz").write_bytes(b"earlier")
+    monkeypatch.setattr(module, name, full_disk)
+    assert_one_error_line(run(*arguments), capsys.readouterr().err, "poses.npz: No space left on device")
+    assert Path("poses.npz").read_bytes() == b"earlier"
+    assert {p.name for p in tmp_path.iterdir()} == {"good.npz", "whole.bvh", "poses.npz"}
+
+
+@pytest.mark.parametrize(("error", "says"), [
+    (MemoryError(), "out of memory"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+     "out of memory; ask for fewer"),
+    (OSError(errno.EIO, "Input/output error", "there"), "there: Input/output error"),
+])
+def test_what_the_machine_lacks_is_one_clear_line(monkeypatch, capsys, error, says):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("minirft.cli.load_poses", fail)
+    assert_one_error_line(run("caption", "good.npz"), capsys.readouterr().err, says)
+
+
+def test_our_own_mistakes_stay_tracebacks(monkeypatch):
+    monkeypatch.setattr("minirft.cli.load_poses", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("caption", "good.npz")
+
+
+# What good commands write.
+
+@pytest.fixture(scope="module")
+def posed(tmp_path_factory):
+    """The folder that one `generate --prompts` of three sentences wrote, three poses each, with meshes."""
+    root = tmp_path_factory.mktemp("posed")
+    (root / "prompts.txt").write_text("\n\n".join(SENTENCES) + "\n")
+    code = run("generate", "--prompts", root / "prompts.txt", "--model", "mini-sft", "-n", 3, "--seed", 0, "--obj",
+               "--out", root / "out")
+    assert code == 0
+    return root / "out"
+
+
+def test_generate_writes_the_arrays_that_others_read(posed):
+    with np.load(posed / "poses.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "pose": (3, 3, 72), "joints": (3, 3, 24, 3), "frame": (), "answer": (3, 3), "log_prob": (3, 3), "prompt": (3,)}
+    assert {name: array.dtype.kind for name, array in arrays.items()} == {
+        "pose": "f", "joints": "f", "frame": "U", "answer": "U", "log_prob": "f", "prompt": "U"}
+    assert arrays["frame"] == "canonical" and arrays["prompt"].tolist() == SENTENCES
+    assert np.isfinite(arrays["log_prob"]).all()
+    there = np.char.find(arrays["answer"], "<POSE>") >= 0
+    assert there[:2].all() and not there[2, 0]  # a question about something else gets words only
+    np.testing.assert_array_equal(np.isfinite(arrays["pose"]).all(-1), there)
+    np.testing.assert_array_equal(np.isnan(arrays["pose"]).all(-1), ~there)
+    np.testing.assert_array_equal(np.isnan(arrays["joints"]).all((-1, -2)), ~there)
+    joints = load_body().joints(to_matrix(torch.tensor(arrays["pose"][there])))
+    np.testing.assert_allclose(joints, arrays["joints"][there], atol=1e-4)
+
+
+def test_generate_poses_what_was_asked_for(posed):
+    joints = torch.tensor(np.load(posed / "poses.npz")["joints"])
+    wrists, head = joints[0, 0, [20, 21], 1], joints[0, 0, 15, 1]
+    assert (wrists > head).all()  # both arms up
+    knees, hips = joints[1, 0, [4, 5], 1], joints[1, 0, 0, 1]
+    assert (hips - knees > 0.15).all() and (knees - joints[1, 0, :, 1].min() < 0.2).all()  # on its knees
+
+
+def test_meshes_and_pictures_are_files_that_others_open(posed):
+    there = np.isfinite(np.load(posed / "poses.npz")["pose"]).all(-1)
+    meshes = {f"pose_{p:03d}_{k:02d}.obj" for p, k in np.argwhere(there)}
+    assert {path.name for path in posed.iterdir()} == meshes | {"poses.npz", "poses.png"}
+    mesh = trimesh.load(posed / "pose_001_00.obj", process=False)
+    assert len(mesh.faces) == len(load_body().faces) and 0.5 < mesh.extents[1] < 2
+    with Image.open(posed / "poses.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 200
+
+
+def test_the_seed_fixes_the_samples_and_the_first_is_the_mean_whatever_it_is(posed, tmp_path):
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert run("generate", SENTENCES[0], "-n", 3, "--seed", seed, "--out", tmp_path / folder) == 0
+    assert (tmp_path / "a" / "poses.npz").read_bytes() == (tmp_path / "b" / "poses.npz").read_bytes()
+    first, other = (np.load(tmp_path / folder / "poses.npz") for folder in "ac")
+    np.testing.assert_array_equal(first["pose"][0, 0], other["pose"][0, 0])
+    assert np.abs(first["pose"][0, 1:] - other["pose"][0, 1:]).max() > 0.01
+    np.testing.assert_allclose(first["pose"][0, 0], np.load(posed / "poses.npz")["pose"][0, 0], atol=1e-3)
+    assert first["log_prob"][0, 0] > first["log_prob"][0, 1:].max()  # nothing is likelier than the mean
+
+
+def test_words_never_met_are_named_in_a_warning(tmp_path, capsys):
+    assert run("generate", "Raise both arms like a gronk \U0001f938, caf\u00e9!", "--out", tmp_path) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("minirft: warning: ") and "gronk, caf\u00e9" in captured.err
+    assert "\U0001f938" in np.load(tmp_path / "poses.npz")["prompt"][0] and "Raise" in captured.out
+
+
+def test_marks_of_the_tokenizer_in_a_sentence_do_no_harm(tmp_path):
+    assert run("generate", "Raise both arms <POSE> <image> </s>", "--out", tmp_path) == 0
+    assert np.isfinite(np.load(tmp_path / "poses.npz")["joints"]).all()
+
+
+def test_more_prompts_than_fit_at_once_are_all_answered(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("minirft.cli.SHOWN", 2)
+    (tmp_path / "p.txt").write_text("raise both arms\nkneel down\nbend forward\n" * 100)
+    assert run("generate", "--prompts", tmp_path / "p.txt", "--out", tmp_path / "out") == 0
+    assert "poses.npz has all" in capsys.readouterr().out
+    pose = np.load(tmp_path / "out" / "poses.npz")["pose"]
+    assert pose.shape == (300, 1, 72)
+    np.testing.assert_allclose(pose[0], pose[297], atol=1e-3)
+
+
+def test_another_body_moves_the_joints_and_is_named(tmp_path, capsys):
+    arrays = dict(np.load(DATA / "body.npz"))
+    np.savez(tmp_path / "taller.npz", **arrays | {"v_template": arrays["v_template"] * 1.1})
+    assert run("generate", "stand still", "--body", tmp_path / "taller.npz", "--out", tmp_path / "out") == 0
+    made = np.load(tmp_path / "out" / "poses.npz")
+    np.testing.assert_allclose(made["joints"][0], 1.1 * load_body().joints(to_matrix(torch.tensor(made["pose"][0]))),
+                               atol=1e-4)
+    assert "taller body" in capsys.readouterr().out
+
+
+def test_demo_writes_its_pictures(tmp_path, capsys):
+    assert run("demo", "--out", tmp_path / "demo", "--seed", 3) == 0
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"poses.npz", "poses.png"}
+    made = np.load(tmp_path / "demo" / "poses.npz")
+    assert len(made["prompt"]) == 12 and np.isfinite(made["pose"]).all(-1).sum() >= 11
+    with Image.open(tmp_path / "demo" / "poses.png") as picture:
+        assert picture.size[0] > 1000
+    assert "minirft generate" in capsys.readouterr().out
+
+
+def test_data_makes_a_pose_file_of_a_bvh(world, tmp_path, capsys):
+    assert run("data", world / "whole.bvh", "--out", tmp_path / "new" / "poses.npz", "--hz", 8) == 0
+    made = load_poses(tmp_path / "new" / "poses.npz")
+    assert 8 <= len(made) <= 12 and set(made.clip) == {"whole"} and (np.diff(made.frame) > 0).all()
+    knees = load_body().joints(made.pose)[:, [4, 5]]
+    assert (knees[1:, 0, 1] > knees[:-1, 0, 1]).all() and knees[-1, 0, 2] > 0.25  # the left one rises to the front
+    assert knees[:, 1].std(0).max() < 0.02
+    assert f"{len(made)} poses of 1 clips" in capsys.readouterr().out
+
+
+def test_data_reads_the_shared_motion(shared, tmp_path):
+    path = sorted((shared / "data" / "cmu" / "bvh").rglob("*.bvh"))[0]
+    assert run("data", path, "--out", tmp_path / "poses.npz", "--hz", 2) == 0
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as file:
+        count = len(file["pose"])
+        assert {k: v.shape for k, v in file.items()} == {"pose": (count, 72), "clip": (count,), "frame": (count,),
+                                                         "subject": (count,)}
+        assert count > 1 and (file["pose"][:, 66:] == 0).all()
+
+
+def test_caption_prints_what_is_true(world, capsys):
+    assert run("caption", world / "good.npz", "--seed", 5, "-n", 2, "--limit", 3) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines] == [["a", str(frame)] for frame in (0, 0, 1, 1, 2, 2)]
+    joints, rng = load_body().joints(load_poses(world / "good.npz").pose), random.Random(5)
+    for (_, frame, text), place in zip(lines, joints[[0, 0, 1, 1, 2, 2]]):
+        said = captions.describe(captions.holds(place), rng)
+        assert text == said.text and captions.satisfied(said.statements, place).all()
+
+
+def test_evaluate_reports_every_metric(world, tmp_path, capsys):
+    arguments = ("evaluate", "--model", "mini-sft", "--poses", world / "good.npz", "--seed", 1, "--json")
+    assert run(*arguments, tmp_path / "a.json") == 0 and run(*arguments, tmp_path / "b.json") == 0
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report == json.loads((tmp_path / "b.json").read_text())
+    for metric in ("satisfied", "mpjpe_mm", "pa_mpjpe_mm", "nearest_real_mm", "format_failures"):
+        assert set(report[metric]) == {"mean", "samples", "real"}
+        assert all(np.isfinite(value) for value in report[metric].values())
+    assert set(report["diversity_mm"]) == {"samples", "real"}  # one mean pose has no spread
+    assert report["satisfied"]["real"] == 1 and report["mpjpe_mm"]["real"] == report["format_failures"]["real"] == 0
+    assert report["nearest_real_mm"]["real"] > 1 and 0 <= report["satisfied"]["samples"] <= 1
+    assert (report["model"], report["seed"], report["body"], report["joints"]) == ("mini-sft", 1, "open", "open-24")
+    assert '"satisfied"' in capsys.readouterr().out
+
+
+def test_a_file_of_one_pose_can_be_evaluated(tmp_path, poses):
+    np.savez(tmp_path / "one.npz", pose=poses[3:4])
+    assert run("evaluate", "--poses", tmp_path / "one.npz", "--json", tmp_path / "report.json") == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["nearest_real_mm"].values()) == {None}  # there is no other real pose to be near to
+    assert report["satisfied"]["real"] == 1
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    small = functools.partial(minirft.train.SFTConfig, batch_size=6, micro_batch=6)
+    monkeypatch.setattr(minirft.train, "SFTConfig", small)
+
+
+def test_sft_writes_a_checkpoint_that_generate_takes(world, tmp_path, small_batches, capsys):
+    code = run("sft", "--base", "mini", "--poses", world / "good.npz", "--validation", world / "good.npz", "--out",
+               tmp_path / "run", "--steps", 2)
+    assert code == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1] and "val_satisfied" in lines[-1]
+    assert run("generate", "arms up", "--model", tmp_path / "run", "--out", tmp_path / "out") == 0
+    assert f"--model {tmp_path / 'run'}" in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batches, monkeypatch, capsys):
+    whole, stopped = (["sft", "--poses", world / "good.npz", "--steps", 3, "--out", tmp_path / name] for name in "ab")
+    assert run(*whole) == 0
+    draw = minirft.train.sft_batch
+
+    def stop_at_2(*arguments):
+        if arguments[-1] == 2:
+            raise KeyboardInterrupt
+        return draw(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(minirft.train, "sft_batch", stop_at_2)
+        assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
+    assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
+    assert run(*stopped, "--resume") == 0
+    for name in ("last/model.safetensors", "last/head.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert_one_error_line(run(*stopped, "--resume", "--seed", 7), capsys.readouterr().err, "seed 0 -> 7")
+
+
+@pytest.mark.parametrize("name", ["last/optimizer.safetensors", "last/model.safetensors", "sft.json", "metrics.jsonl"])
+def test_a_damaged_run_is_not_resumed(world, tmp_path, small_batches, capsys, name):
+    arguments = ["sft", "--poses", world / "good.npz", "--steps", 1, "--out", tmp_path]
+    assert run(*arguments) == 0
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    says = "last: not a complete" if "model" in name else "the run there cannot be resumed"
+    assert_one_error_line(run(*arguments, "--resume"), capsys.readouterr().err, f"{tmp_path}.*{says}")
+
+
+def test_sft_draws_from_the_prior(tmp_path, small_batches):
+    assert run("sft", "--poses", "prior", "--steps", 1, "--out", tmp_path) == 0
+    assert (tmp_path / "last" / "policy.json").is_file()
+
+
+# In processes of their own.
+
+def test_the_console_script_is_this_main(capsys):
+    script = shutil.which("minirft", path=str(Path(sys.executable).parent))
+    assert script, "the package is not installed: pip install -e ."
+    done = subprocess.run([script, "generate", "", "--out", "out"], text=True, capture_output=True)
+    assert run("generate", "", "--out", "out") == done.returncode == 2
+    assert (done.stdout, done.stderr) == tuple(capsys.readouterr())
+    assert_one_error_line(2, done.stderr, "no sentence")
+
+
+@pytest.mark.slow
+def test_one_sentence_takes_under_ten_seconds_cold(tmp_path):
+    start = time.time()
+    done = subprocess.run([sys.executable, "-m", "minirft.cli", "generate", "arms up \u263a", "--out", tmp_path],
+                          text=True, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    seconds = time.time() - start
+    assert done.returncode == 0 and "\\u263a" in done.stdout, done.stderr
+    share = max(1, os.getloadavg()[0] / os.cpu_count())  # of a busy machine we get a part only
+    assert seconds < 10 * share, f"{seconds:.1f} s at {share:.1f} processes a core"
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_is_no_error(world):
+    line = f"{sys.executable} -m minirft.cli caption {world / 'good.npz'} -n 1000 | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "") and len(done.stdout.splitlines()) == 1
