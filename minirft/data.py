@@ -57,7 +57,7 @@ def load_poses(path):
 
 
 # How a person wraps the sentence that describes a pose; most often not at all.
-QUESTIONS = ("{}",) * 8 + (
+QUESTIONS = ("{}",) * 16 + (
     "Show me this pose: {}", "Give me the SMPL pose of this: {}", "What is the SMPL pose for: {}", "Pose: {}",
     "Draw a body like this. {}", "Can you show {}", "I want to see this: {}", "Make a pose: {}", "Generate: {}",
     "There is a person. {} What is the SMPL pose?", "{} Give me the pose.", "How does this look: {}",

@@ -36,12 +36,14 @@ class Tokens:
 
 @dataclass
 class Scores:
-    """text_logp (R, T), 0 on padding; has_pose (R,) bool; mean, std (A, D) of the A answers that have a pose."""
+    """text_logp (R, T), 0 on padding; has_pose (R,) bool; of the A answers that have a pose the Gaussian's mean and
+    std (A, D) and the hidden state (A, H) that the head made them from."""
 
     text_logp: torch.Tensor
     has_pose: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
+    hidden: torch.Tensor
 
 
 @dataclass
@@ -83,11 +85,11 @@ class PosePolicy(nn.Module):
 
     @classmethod
     def mini(cls, *, seed=0):
-        """A fresh LLaVA small enough for a laptop's CPU: 2.5 million parameters, random weights."""
+        """A fresh LLaVA small enough for a laptop's CPU: 2 million parameters, random weights."""
         tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
         ids = {f"{k}_token_id": getattr(tokenizer, f"{k}_token_id") for k in ("bos", "eos", "pad")}
-        text = LlamaConfig(vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=4,
-                           num_attention_heads=6, max_position_embeddings=1024, tie_word_embeddings=True, **ids)
+        text = LlamaConfig(vocab_size=len(tokenizer), hidden_size=160, intermediate_size=432, num_hidden_layers=4,
+                           num_attention_heads=5, max_position_embeddings=1024, tie_word_embeddings=True, **ids)
         vision = CLIPVisionConfig(hidden_size=64, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2,
                                   image_size=224, patch_size=32, projection_dim=64)
         config = LlavaConfig(vision_config=vision, text_config=text, tie_word_embeddings=True,
@@ -165,8 +167,8 @@ class PosePolicy(nn.Module):
         text_logp = logits.log_softmax(-1).gather(-1, tokens.answer[..., None])[..., 0]
         text_logp = text_logp.masked_fill(~tokens.answer_mask, 0.0)  # padding is barred: its log-probability is -inf
         first = self._first_pose(tokens.answer)
-        mean, std = self.head(hidden[:, start:][first])
-        return Scores(text_logp, first.any(1), mean, std)
+        at_pose = hidden[:, start:][first]  # (A, H)
+        return Scores(text_logp, first.any(1), *self.head(at_pose), at_pose)
 
     @torch.no_grad()
     def sample(self, questions, *, group_size=1, poses_per_answer=1, temperature=1.0, max_tokens=24, generator):
@@ -206,11 +208,12 @@ class PosePolicy(nn.Module):
         self.train(was_training)
         answer = torch.stack(answer, 1)
         has_pose = (answer == self.pose_id).any(1)
-        mean, std = self.head(at_pose[has_pose])
+        at_pose = at_pose[has_pose]
+        mean, std = self.head(at_pose)
         action = gaussian.sample(mean, std, poses_per_answer, generator)  # (A, K, D)
         pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
         return Rollout(start.prompt, start.prompt_mask, answer, torch.stack(alive, 1),
-                       Scores(torch.stack(logps, 1), has_pose, mean, std), action, pose_logp, temperature)
+                       Scores(torch.stack(logps, 1), has_pose, mean, std, at_pose), action, pose_logp, temperature)
 
     def generate(self, questions, *, n=1, seed=0):
         """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.

@@ -4,7 +4,6 @@ A step is a function of the weights, the optimiser's moments and (seed, step) al
 seeded by those two numbers. So a run that was stopped goes on to bitwise the same weights as one that was not.
 """
 
-import contextlib
 import json
 import random
 import shutil
@@ -12,11 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 from tqdm import tqdm
 
 from . import captions
-from .body import InputError, from_6d, to_6d
+from .body import InputError, to_6d
 from .data import grow, talk_sample, text_sample
 from .head import log_prob
 from .policy import to_pose
@@ -26,9 +27,9 @@ from .policy import to_pose
 class SFTConfig:
     """Every number of a supervised run; saved beside it as sft.json."""
 
-    steps: int = 6000
-    # Optimiser steps; 6,000 is where the mini policy stops improving.
-    batch_size: int = 128
+    steps: int = 4000
+    # Optimiser steps.
+    batch_size: int = 96
     # Samples a step, each a fresh sentence of a fresh pose.
     micro_batch: int = 32
     # Samples a forward pass; sentences are sorted by length first. Changes memory and speed, not the gradient.
@@ -45,9 +46,13 @@ class SFTConfig:
     text_weight: float = 0.2
     # Weight of the answer's cross-entropy, nats per token.
     rotation_weight: float = 1.0
-    # Weight of the mean's squared error in 6D numbers, averaged over 132.
+    # Weight of the mean's absolute error in 6D numbers, averaged over 132. Absolute, not squared: of several plausible
+    # poses the median is one of them, the average is none (validation: 82.5 against 81.9 % of statements satisfied).
     joint_weight: float = 1.0
     # Weight of the mean pose's joint error in metres, through forward kinematics.
+    probe_weight: float = 0.02
+    # Weight of a side task, nats an answer: a linear probe on the hidden state at <POSE> names the statements that the
+    # sentence made. Nearly everything in a pose is left open by its sentence; the probe's error is about the words alone.
     std_weight: float = 0.1
     # Weight of the negative log-density per dimension, which teaches std alone: the mean is held fixed in it.
     validate_every: int = 250
@@ -65,8 +70,11 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     Ctrl-C saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    start = resume_run(policy, optimizer, config, out) if resume else begin_run(config, out)
+    probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
+    nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
+    learner = nn.ModuleDict({"policy": policy, "probe": probe})
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    start = resume_run(learner, optimizer, config, out) if resume else begin_run(config, out)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     exam = None if validation is None else exam_samples(validation, body, weights)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
@@ -80,12 +88,12 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
             optimizer.zero_grad()
             metrics = {"step": step}
             for part, share in micro_batches(batch, config.micro_batch):
-                losses = sft_losses(policy, part, body)
+                losses = sft_losses(policy, part, body, probe)
                 loss = sum(share[k] * getattr(config, f"{k}_weight") * v for k, v in losses.items())
                 loss.backward()
                 for k, v in losses.items():
                     metrics[k] = metrics.get(k, 0.0) + share[k] * v.item()
-            norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), config.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip_norm)
             if not torch.isfinite(norm):
                 raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "
                                  f"try a learning rate under {config.lr}")
@@ -96,9 +104,9 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
                 bar.set_postfix_str(f"satisfied {metrics['val_satisfied']:.3f}, {metrics['val_mpjpe_mm']:.0f} mm")
             write_line(out / "metrics.jsonl", metrics)
             if done % config.save_every == 0 or done == config.steps:
-                save_run(policy, optimizer, done, out)
+                save_run(learner, optimizer, done, out)
     except KeyboardInterrupt:
-        save_run(policy, optimizer, step, out)
+        save_run(learner, optimizer, step, out)
         raise
     return policy.eval()
 
@@ -128,25 +136,37 @@ def micro_batches(samples, size):
     for i in range(0, len(samples), size):
         part = samples[i : i + size]
         share = sum(s.pose is not None for s in part) / poses
-        yield part, {"text": len(part) / len(samples), "rotation": share, "joint": share, "std": share}
+        yield part, {"text": len(part) / len(samples), "rotation": share, "joint": share, "std": share, "probe": share}
 
 
-def sft_losses(policy, samples, body):
-    """The four losses of a batch, each an average over its answers: text, rotation, joint, std.
+def sft_losses(policy, samples, body, probe=None):
+    """The losses of a batch, each an average over its answers: text, rotation, joint, std and, given a probe, probe.
 
-    text: nats per token; rotation: squared error of 6D numbers; joint: metres; std: nats per dimension.
+    text: nats per token; rotation: absolute error of 6D numbers; joint: metres; std: nats per dimension; probe: nats.
     """
     tokens = policy.encode([s.question for s in samples], [s.answer for s in samples])
     scores = policy.score(tokens)
     text = -(scores.text_logp.sum(1) / tokens.answer_mask.sum(1)).mean()
     if not len(scores.mean):
         return {"text": text}
-    truth = torch.stack([s.pose for s in samples if s.pose is not None]).to(scores.mean)
+    posed = [s for s in samples if s.pose is not None]
+    truth = torch.stack([s.pose for s in posed]).to(scores.mean)
     target = to_6d(truth[:, :22]).flatten(1)  # (A, 132)
     predicted = to_pose(scores.mean)
     joint = (body.joints(predicted) - body.joints(truth)).norm(dim=-1).mean()
     std = -log_prob(target, scores.mean.detach(), scores.std).mean() / target.shape[1]
-    return {"text": text, "rotation": (scores.mean - target).square().mean(), "joint": joint, "std": std}
+    losses = {"text": text, "rotation": (scores.mean - target).abs().mean(), "joint": joint, "std": std}
+    if probe is not None:
+        losses["probe"] = said_loss(probe(scores.hidden), [s.statements for s in posed])
+    return losses
+
+
+def said_loss(logits, statements):
+    """How well the statements a sentence made are told from the hidden state: logits (A, S) to nats an answer."""
+    said = torch.zeros_like(logits)
+    for row, made in zip(said, statements):
+        row[list(made)] = 1.0
+    return nn.functional.binary_cross_entropy_with_logits(logits, said, reduction="sum") / len(logits)
 
 
 def exam_samples(poses, body, weights, *, count=512, seed=0):
@@ -185,12 +205,13 @@ def begin_run(config, out):
     return 0
 
 
-def save_run(policy, optimizer, step, out):
+def save_run(learner, optimizer, step, out):
     """Checkpoint and optimiser into out/last, put in place by one rename so that it is whole at any moment."""
     fresh, last, old = out / ".next", out / "last", out / ".old"
     shutil.rmtree(fresh, ignore_errors=True)
-    policy.save_pretrained(fresh)
+    learner["policy"].save_pretrained(fresh)
     moments = {f"{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+    save_file(learner["probe"].state_dict(), fresh / "probe.safetensors")
     save_file(moments, fresh / "optimizer.safetensors", metadata={"step": str(step)})
     shutil.rmtree(old, ignore_errors=True)
     if last.exists():
@@ -199,7 +220,7 @@ def save_run(policy, optimizer, step, out):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def resume_run(policy, optimizer, config, out):
+def resume_run(learner, optimizer, config, out):
     """Load weights and moments of out/last into policy and optimizer; returns the step to go on with."""
     from safetensors import safe_open
 
@@ -209,7 +230,9 @@ def resume_run(policy, optimizer, config, out):
     changed = [f"{k} {before.get(k)} -> {v}" for k, v in asdict(config).items() if before.get(k) != v]
     if changed:
         raise InputError(f"{out}: a resumed run keeps its config, but {', '.join(changed)}; use another --out")
+    policy = learner["policy"]
     policy.load_state_dict(type(policy).from_pretrained(out / "last").state_dict())
+    learner["probe"].load_state_dict(load_file(out / "last" / "probe.safetensors"))
     with safe_open(out / "last" / "optimizer.safetensors", "pt") as file:
         step = int(file.metadata()["step"])
         moments = {}

@@ -14,12 +14,8 @@ QUESTIONS = ["raise both arms", "kneel on the left knee and put your hands on yo
 
 @pytest.fixture(scope="module")
 def policy():
-    """Random weights, but <POSE> likely enough that some answers hold it and some do not."""
-    made = PosePolicy.mini(seed=3)
-    with torch.no_grad():  # larger embeddings: an untrained model's answers would be nearly uniform noise
-        made.model.lm_head.weight.mul_(12)
-        made.model.lm_head.weight[made.pose_id] *= 2
-    return made
+    """The weights that ship: poses for two of the questions, words alone for the third."""
+    return PosePolicy.from_pretrained("mini-sft")
 
 
 def draw(policy, seed=0, **settings):

@@ -1,0 +1,16 @@
+"""Put a finished supervised run into data/ as the weights that ship, in half precision.
+
+    minirft data CMU/bvh --out all.npz      # then split by subject as data/README.md says
+    minirft sft --base mini --poses train.npz --validation validation.npz --out run --steps 4000 --seed 0
+    python data/build/mini_sft.py run data/mini-sft
+"""
+
+import sys
+
+import torch
+
+from minirft.policy import PosePolicy
+
+policy = PosePolicy.from_pretrained(sys.argv[1])
+policy.save_pretrained(sys.argv[2], dtype=torch.float16)
+print(f"{sum(p.numel() for p in policy.parameters()):,} parameters")
