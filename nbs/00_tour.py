@@ -12,9 +12,9 @@
 # %% [markdown]
 # # 00 · Can a sentence become a body?
 #
-# "Kneel on both knees" is four words. A body is 24 joints, each with a rotation of its own. Between them sits a small language model that
-# reads the sentence, answers in words, and wherever it writes the special word `<POSE>`, a second output reads off a body.
-# This notebook walks once round the house; 01 to 03 open the rooms.
+# "Kneel on both knees" is four words. A body is 24 joints, each with a rotation of its own. Between them sits a small language
+# model that reads the sentence, answers in words, and wherever it writes the special word `<POSE>`, a second output reads off a
+# body. This notebook walks once round the house; 01 to 03 open the rooms.
 #
 # **Runs in about 40 seconds on a laptop's CPU.** No graphics card, no download, no registration.
 
@@ -45,8 +45,8 @@ start = time.perf_counter()
 # %% [markdown]
 # ## One sentence
 #
-# A policy (the model), a body to show its poses on, a sentence. What comes back is a pose, `(sentences, poses, 24, 3, 3)`, the answer in
-# words, and how likely the two are together.
+# A policy (the model), a body to show its poses on, a sentence. What comes back is a pose, `(sentences, poses, 24, 3, 3)`, the
+# answer in words, and how likely the two are together (of the pose it is a density, so its logarithm may well be above 0).
 
 # %%
 body = load_body()
@@ -72,9 +72,9 @@ pose_sheet(body, poses[:, 0], sentences, columns=3)
 # %% [markdown]
 # ## What happens inside
 #
-# The model reads the question, then adds the likeliest next word, again and again, until it says that it is done. Where it wrote `<POSE>`, its
-# hidden state goes into the pose head, which gives 132 numbers: 22 joints, 6 each. Two columns of a rotation matrix make the third
-# ([01_body](01_body.ipynb)). All of `generate`, for one sentence, in fourteen lines:
+# The model reads the question, then adds the likeliest next word, again and again, until it says that it is done. Where it
+# wrote `<POSE>`, its hidden state goes into the pose head, which gives 132 numbers: 22 joints, 6 each. Two columns of a
+# rotation matrix make the third ([01_body](01_body.ipynb)). All of `generate`, for one sentence, in fourteen lines:
 
 # %%
 @torch.no_grad()
@@ -103,8 +103,9 @@ print("the same answers and poses as the package's, for", len(sentences), "sente
 # %% [markdown]
 # ## One sentence, many bodies
 #
-# A sentence leaves most of a body open. So the head gives a mean *and* a spread, and one may draw. Sample 0 is the mean of the likeliest answer;
-# the others are draws of answer and pose: where the words decide they agree, where the words are silent they differ.
+# A sentence leaves most of a body open. So the head gives a mean *and* a spread, and one may draw. Sample 0 is the mean of the
+# likeliest answer; the others are draws of answer and pose: where the words decide they agree, where the words are silent they
+# differ.
 
 # %%
 sentence = "The man is waving with his right hand."
@@ -118,9 +119,9 @@ pose_sheet(body, many, [f"{sentence} The mean, then eight draws."], views=("fron
 # %% [markdown]
 # ## Is it true?
 #
-# Whether a picture looks right is for you to say. Whether it *satisfies* a sentence can be computed, for sentences whose meaning is known.
-# `captions` makes such sentences from any pose ([02_words](02_words.ipynb)); take a pose that the model never saw, let it be described, and
-# hold the model's answer against the description.
+# Whether a picture looks right is for you to say. Whether it *satisfies* a sentence can be computed, for sentences whose
+# meaning is known. `captions` makes such sentences from any pose ([02_words](02_words.ipynb)); take a pose that the model never
+# saw, let it be described, and hold the model's answer against the description.
 
 # %%
 unseen = PosePrior.load().sample(12 if FAST else 48, generator=torch.Generator().manual_seed(11))
@@ -130,13 +131,15 @@ weights = captions.weights_for(true.float().mean(0))
 asked = [captions.describe(row, rng, weights=weights) for row in true]
 made, _, _ = policy.generate([caption.text for caption in asked], n=9)  # (P, 9, 24, 3, 3)
 
+# %%
 longest = max(range(12), key=lambda i: len(asked[i].statements))
 print(asked[longest].text)
-for index, held in zip(asked[longest].statements, captions.satisfied(asked[longest].statements, body.joints(made[longest, 0]))):
-    print("  yes" if held else "  no ", captions.STATEMENTS[index].name)
+verdicts = captions.satisfied(asked[longest].statements, body.joints(made[longest, 0]))
+for index, verdict in zip(asked[longest].statements, verdicts):
+    print("  yes" if verdict else "  no ", captions.STATEMENTS[index].name)
 
 # %%
-pose_sheet(body, torch.stack([unseen[longest], made[longest, 0]]), ["the pose that was described", "the pose that was made of the description"])
+pose_sheet(body, torch.stack([unseen[longest], made[longest, 0]]), ["the pose described", "the pose made of the description"])
 
 # %% [markdown]
 # The two differ, and may: a hundred bodies fit the words. What counts is the list above.
@@ -159,10 +162,11 @@ axes.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The model was taught by imitation: *this* sentence, *that* pose. It learned the middle of what was shown. Yet among eight draws there is often one
-# that fits the words better than a draw usually does. Reward those, and the next draws come from there: that is reinforcement
-# fine-tuning (Pose-RFT, [2508.07804](https://arxiv.org/abs/2508.07804)), of words and pose together. It needs a model that can draw
-# (you have seen one), a judge (the verifier), and a rule for the step, which the next notebooks bring.
+# The model was taught by imitation: *this* sentence, *that* pose. It learned the middle of what was shown. Yet among eight
+# draws there is often one that fits the words better than a draw usually does. Reward those, and the next draws come from
+# there: that is reinforcement fine-tuning (Pose-RFT, [2508.07804](https://arxiv.org/abs/2508.07804)), of words and pose
+# together. It needs a model that can draw (you have seen one), a judge (the verifier), and a rule for the step, which the next
+# notebooks bring.
 
 # %% [markdown]
 # ## Words without a pose
@@ -177,8 +181,8 @@ assert talk.isnan().all() and "<POSE>" not in said[0][0]
 # %% [markdown]
 # ## What you take along
 #
-# SMPL users pass a pose around as 72 numbers, axis-angle, 24 x 3, the pelvis first. That is what `minirft generate` writes to `poses.npz`, what
-# AMASS files hold, and what smplx takes: `global_orient=pose[:, :3], body_pose=pose[:, 3:]`.
+# SMPL users pass a pose around as 72 numbers, axis-angle, 24 x 3, the pelvis first. That is what `minirft generate` writes to
+# `poses.npz`, what AMASS files hold, and what smplx takes: `global_orient=pose[:, :3], body_pose=pose[:, 3:]`.
 
 # %%
 smpl = to_axis_angle(poses[:, 0]).numpy()  # (6, 72)
@@ -192,8 +196,8 @@ print(smpl.shape, "the kneeling one's pelvis:", smpl[1, :3].round(2), "left knee
 # %% [markdown]
 # ## What breaks
 #
-# **Words it has never met.** The model is small and met only the words of its captions. It says so; when it knows none at all, there is nothing to
-# go by, and that is an error. (`generate` on the command line does both for you; from Python, ask.)
+# **Words it has never met.** The model is small and met only the words of its captions. It says so; when it knows none at all,
+# there is nothing to go by, and that is an error. (`generate` on the command line does both for you; from Python, ask.)
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -206,8 +210,8 @@ except InputError as error:
     print("error:", error)
 
 # %% [markdown]
-# **Sentences of a kind it has never met.** No caption says what a body does *not* do as a whole. Every word here is known, no warning comes, and
-# still the sentence is not understood as you would. Look at what it makes of it:
+# **Sentences of a kind it has never met.** No caption says what a body does *not* do as a whole. Every word here is known, no
+# warning comes, and still the sentence is not understood as you would. Look at what it makes of it:
 
 # %%
 odd = ["Raise both arms.", "Please don't raise both arms.", "Raise no arm."]
@@ -221,8 +225,9 @@ pose_sheet(body, odd_poses[:, 0], odd, columns=3)
 # %% [markdown]
 # ## Exercise
 #
-# Left and right should be mirror images: what the model makes of "left hand on right knee" ought to be the mirror image of what it makes of "right
-# hand on left knee". Measure by how many millimetres it misses. You need `captions.swap_sides(text)`, `flip_pose` and `body.joints`.
+# Left and right should be mirror images: what the model makes of "left hand on right knee" ought to be the mirror image of what
+# it makes of "right hand on left knee". Measure by how many millimetres it misses. You need `captions.swap_sides(text)`,
+# `flip_pose` and `body.joints`.
 
 # %%
 def asymmetry_mm(sentence):

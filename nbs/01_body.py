@@ -14,8 +14,8 @@
 # # 01 · What are 24 rotations?
 #
 # A pose in minirft is a tensor of shape `(24, 3, 3)`: one rotation for each joint of a body, and nothing else. No positions, no
-# limb lengths. This notebook starts from one rotation, hangs 24 of them on a tree, gets joints and a skin out of them, and shows
-# three ways in which rotations, which look like any nine numbers, are not like any nine numbers.
+# limb lengths. This notebook starts from one rotation, hangs 24 of them on a tree, gets joints and a skin out of them, and
+# shows three ways in which rotations, which look like any nine numbers, are not like any nine numbers.
 #
 # **Runs in about 15 seconds on a laptop's CPU.** It needs no other notebook.
 
@@ -27,7 +27,8 @@ import roma
 import torch
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from minirft.body import JOINT, JOINT_NAMES, MIRROR, PARENTS, canonical_yaw, flip_pose, from_6d, load_body, to_6d, to_axis_angle, to_matrix
+from minirft.body import (JOINT, JOINT_NAMES, MIRROR, PARENTS, canonical_yaw, flip_pose, from_6d, load_body, to_6d,
+                          to_axis_angle, to_matrix)
 from minirft.render import pose_sheet
 
 # %matplotlib inline
@@ -48,8 +49,8 @@ assert torch.equal(quarter @ front, torch.tensor([1.0, 0, 0]))  # now it faces i
 assert torch.equal(quarter.T @ quarter, torch.eye(3)) and quarter.det() == 1  # what makes nine numbers a rotation
 
 # %% [markdown]
-# **Axis-angle.** Three numbers: the axis as a direction, the angle in radians as its length. Files use it; 24 of them are the `(72,)`
-# that SMPL users pass around. Rodrigues' formula makes a matrix of it, and here it is whole:
+# **Axis-angle.** Three numbers: the axis as a direction, the angle in radians as its length. Files use it; 24 of them are the
+# `(72,)` that SMPL users pass around. Rodrigues' formula makes a matrix of it, and here it is whole:
 
 # %%
 def rodrigues(vector):
@@ -65,9 +66,9 @@ torch.testing.assert_close(rodrigues(vector), quarter)
 torch.testing.assert_close(rodrigues(vector), roma.rotvec_to_rotmat(vector))  # the library that the package uses
 
 # %% [markdown]
-# **6D.** The first two columns of the matrix, one after the other. The third is their cross product, so nothing is lost. And any six
-# numbers will do: Gram-Schmidt sets the two columns upright again. That is why the network's output is 6D: whatever it says is a
-# rotation ([Zhou et al., 1812.07035](https://arxiv.org/abs/1812.07035)).
+# **6D.** The first two columns of the matrix, one after the other. The third is their cross product, so nothing is lost. And
+# any six numbers will do: Gram-Schmidt sets the two columns upright again. That is why the network's output is 6D: whatever it
+# says is a rotation ([Zhou et al., 1812.07035](https://arxiv.org/abs/1812.07035)).
 
 # %%
 def gram_schmidt(six):
@@ -101,8 +102,8 @@ def print_tree(joint=0, depth=0):
 print_tree()
 
 # %% [markdown]
-# What the tree knows besides is where the joints are when nothing is turned: the *rest pose* `body.rest`, `(24, 3)` metres. Y is up, the
-# body faces Z, X is its left. Seen from the front its left is on **your right**; blue is left in all our skeletons.
+# What the tree knows besides is where the joints are when nothing is turned: the *rest pose* `body.rest`, `(24, 3)` metres. Y
+# is up, the body faces Z, X is its left. Seen from the front its left is on **your right**; blue is left in all our skeletons.
 
 # %%
 body = load_body()  # the free body that comes with minirft; pass SMPL_NEUTRAL.pkl's path if you have it
@@ -113,14 +114,14 @@ for j, (x, y, _) in enumerate(body.rest.tolist()):
     axes.plot([px, x], [py, y], "-o", color=color, lw=3, ms=5)
     side = -1 if x < -0.01 else 1
     axes.annotate(str(j), (x, y), xytext=(5 * side, 5), textcoords="offset points", fontsize=9, ha="right" if side < 0 else "left")
-axes.set(aspect="equal", xlabel="x, metres: the body's right  <->  its left", ylabel="y, metres", title="The rest pose and its 24 joints")
+axes.set(aspect="equal", xlabel="x, metres: the body's right  <->  its left", ylabel="y, metres")
 plt.show()
 
 # %% [markdown]
 # ## From rotations to places
 #
-# Walk down the tree. A child sits at its parent's place plus the bone between them, turned by *everything above it*: the product of all
-# rotations from the pelvis down to the parent. This is forward kinematics, whole:
+# Walk down the tree. A child sits at its parent's place plus the bone between them, turned by *everything above it*: the
+# product of all rotations from the pelvis down to the parent. This is forward kinematics, whole:
 
 # %%
 def forward_kinematics(pose, rest):
@@ -163,7 +164,8 @@ torch.testing.assert_close(ours, theirs)
 print("joints", tuple(ours.shape), "largest difference to smplx:", f"{(ours - theirs).abs().max() * 1000:.4f} mm")
 
 # %% [markdown]
-# Joints are all we need to *judge* a pose. To *see* it, smplx puts the skin on: each vertex follows a blend of the joints near it.
+# Joints are all we need to *judge* a pose. To *see* it, smplx puts the skin on: each vertex follows a blend of the joints near
+# it.
 
 # %%
 vertices = body.vertices(poses)
@@ -171,7 +173,8 @@ print("vertices", tuple(vertices.shape), " faces", tuple(body.faces.shape))
 pose_sheet(body, poses, ["wave", "chair", "bow"])
 
 # %% [markdown]
-# **One rotation moves everything below it.** Turn the left shoulder only, in five steps; elbow, wrist and hand come along unchanged.
+# **One rotation moves everything below it.** Turn the left shoulder only, in five steps; elbow, wrist and hand come along
+# unchanged.
 
 # %%
 sweep = torch.stack([pose_of(**down | {"left_shoulder": (0.0, 0, angle)}) for angle in (-75.0, -40, 0, 40, 80)])
@@ -183,8 +186,8 @@ pose_sheet(body, sweep, [f"left shoulder {a}°" for a in (-75, -40, 0, 40, 80)],
 # %% [markdown]
 # ## Left and right, and which way you face
 #
-# **The mirror image** exchanges the sides and, in each axis-angle, turns y and z about. Data doubles for free, *if* the words are mirrored
-# too ([02_words](02_words.ipynb)).
+# **The mirror image** exchanges the sides and, in each axis-angle, turns y and z about. Data doubles for free, *if* the words
+# are mirrored too ([02_words](02_words.ipynb)).
 
 # %%
 axis_angle = to_axis_angle(wave).view(24, 3)
@@ -193,8 +196,8 @@ torch.testing.assert_close(to_matrix(mirrored.flatten()), flip_pose(wave))
 torch.testing.assert_close(flip_pose(flip_pose(wave)), wave)
 
 # %% [markdown]
-# **Yaw.** "A man waves" does not say whether he faces north. So poses for text are turned about the vertical until the hips lie along X.
-# Only the root's rotation changes, and the shape of the body does not.
+# **Yaw.** "A man waves" does not say whether he faces north. So poses for text are turned about the vertical until the hips lie
+# along X. Only the root's rotation changes, and the shape of the body does not.
 
 # %%
 away = wave.clone()
@@ -207,20 +210,26 @@ pose_sheet(body, torch.stack([wave, flip_pose(wave), away, facing]), ["wave", "i
 # %% [markdown]
 # ## What breaks
 #
-# **1. The average of two rotations, taken number by number, is no rotation.** The left arm 75 degrees down and 80 degrees up: the mean of the
-# two matrices has a determinant far from 1. It does not turn the arm, it *shrinks* it.
+# **1. The average of two rotations, taken number by number, is no rotation.** The left arm 75 degrees down and 80 degrees up:
+# the mean of the two matrices has a determinant far from 1. It does not turn the arm, it *shrinks* it.
 
 # %%
+def bone(pose):
+    """Left shoulder to left hand, metres: the arm is straight, so no turn can change it."""
+    joints = body.joints(pose)
+    return (joints[JOINT["left_hand"]] - joints[JOINT["left_shoulder"]]).norm().item()
+
+
 low, high = sweep[0], sweep[-1]
 average = (low + high) / 2
 shoulder = average[JOINT["left_shoulder"]]
-bone = lambda pose: (body.joints(pose)[JOINT["left_hand"]] - body.joints(pose)[JOINT["left_shoulder"]]).norm().item()
 print(f"determinant {shoulder.det():.2f}; shoulder to hand {bone(low):.2f} m, {bone(high):.2f} m, averaged {bone(average):.2f} m")
 assert shoulder.det() < 0.1 and bone(average) < 0.5 * bone(low)
 
 # %% [markdown]
-# Through 6D, Gram-Schmidt repairs the length. The result is a real pose, halfway: arm out to the side. Note that *nobody asked for
-# that one either*. A model trained to be right on average does exactly this, and [03_head](03_head.ipynb) is about what to do.
+# Through 6D, Gram-Schmidt repairs the length. The result is a real pose, halfway: arm out to the side. Note that *nobody asked
+# for that one either*. A model trained to be right on average does exactly this, and [03_head](03_head.ipynb) is about what to
+# do.
 
 # %%
 repaired = from_6d((to_6d(low) + to_6d(high)) / 2)
@@ -229,7 +238,8 @@ pose_sheet(body, torch.stack([low, high, average, repaired]), ["down", "up", "me
            views=("front",), columns=4)
 
 # %% [markdown]
-# **2. Axis-angle has a seam.** Turning by +179 and by -179 degrees is nearly the same; the mean of the two triples is no turn at all.
+# **2. Axis-angle has a seam.** Turning by +179 and by -179 degrees is nearly the same; the mean of the two triples is no turn
+# at all.
 
 # %%
 almost = torch.tensor([0.0, 179, 0]) * torch.pi / 180
@@ -238,8 +248,9 @@ print(f"apart: {gap * 180 / torch.pi:.0f} degrees; their mean as numbers: {((alm
 assert gap < 0.04
 
 # %% [markdown]
-# **3. The order of the six numbers.** Some code stores the two columns one after the other (ours, HMR2), some interleaves them row by row
-# (SPIN). Same shape, same range. The identity gives it away: interleaved it reads as two equal columns, and Gram-Schmidt divides by 0.
+# **3. The order of the six numbers.** Some code stores the two columns one after the other (ours, HMR2), some interleaves them
+# row by row (SPIN). Same shape, same range. The identity gives it away: interleaved it reads as two equal columns, and
+# Gram-Schmidt divides by 0.
 
 # %%
 columns = to_6d(chair)  # x1 x2 x3 y1 y2 y3
@@ -249,8 +260,8 @@ print("identity, interleaved", torch.eye(3)[:, :2].flatten().tolist(), "->", fro
 assert from_6d(columns).isfinite().all() and not from_6d(interleaved).isfinite().all()
 
 # %% [markdown]
-# A network's output is never *exactly* the identity. With a little noise on it nothing divides by 0 and no error tells: just a wreck. When
-# you load foreign weights, compare joints.
+# A network's output is never *exactly* the identity. With a little noise on it nothing divides by 0 and no error tells: just a
+# wreck. When you load foreign weights, compare joints.
 
 # %%
 noise = 0.05 * torch.randn(24, 6, generator=torch.Generator().manual_seed(1))
@@ -263,8 +274,8 @@ pose_sheet(body, torch.stack([right, wrong]), ["columns, as written", "interleav
 # %% [markdown]
 # ## Exercise
 #
-# The left elbow bends by 90 degrees about which axis, so that the forearm of the rest pose points **forward**? Guess, then try: write
-# `pose_of(left_elbow=(...))` and check that the left hand lies in front of the left elbow (larger z) at the same height.
+# The left elbow bends by 90 degrees about which axis, so that the forearm of the rest pose points **forward**? Guess, then try:
+# write `pose_of(left_elbow=(...))` and check that the left hand lies in front of the left elbow (larger z) at the same height.
 
 # %%
 def forward_elbow():
@@ -278,8 +289,9 @@ print("hand from elbow (left, up, front), metres:", [round(x, 2) for x in ahead.
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The upper arm lies along +X and the forearm must turn towards +Z. The right-hand rule says that a positive turn about Y carries Z to X,
-# so X to Z is a *negative* one: `pose_of(left_elbow=(0.0, -90, 0))`. For the right elbow it is `+90`: the mirror image turns y about.
+# The upper arm lies along +X and the forearm must turn towards +Z. The right-hand rule says that a positive turn about Y
+# carries Z to X, so X to Z is a *negative* one: `pose_of(left_elbow=(0.0, -90, 0))`. For the right elbow it is `+90`: the
+# mirror image turns y about.
 #
 # </details>
 #

@@ -12,11 +12,13 @@
 # %% [markdown]
 # # 02 · What can be said of a pose, and is it true?
 #
-# Poses are easy to come by, sentences about them are not, and a person who writes one by hand cannot check a million. So minirft turns it
-# round: measure the body, let every true measurement become a *statement*, let statements become English. Whoever can say a thing this
-# way can also **check** it. That checker is the examiner of every model here, and later its reward.
+# Poses are easy to come by, sentences about them are not, and a person who writes one by hand cannot check a million. So
+# minirft turns it round: measure the body, let every true measurement become a *statement*, let statements become English.
+# Whoever can say a thing this way can also **check** it. That checker is the examiner of every model here, and later its
+# reward.
 #
-# **Runs in about 20 seconds on a laptop's CPU.** It builds on [01_body](01_body.ipynb): a pose is 24 rotations, `body.joints` places them.
+# **Runs in about 20 seconds on a laptop's CPU.** It builds on [01_body](01_body.ipynb): a pose is 24 rotations, `body.joints`
+# places them.
 
 # %%
 import os
@@ -80,8 +82,9 @@ torch.testing.assert_close(angles, measures[:, captions.QUANTITIES.index("right_
 print({name: f"{a:.0f}°" for name, a in zip(names, (angles * 180 / torch.pi).tolist())})
 
 # %% [markdown]
-# Others are distances (hand to knee), offsets along an axis (hand over head), heights above the lowest joint, directions of a limb. The
-# second measure we need: how far, in metres, the hand is **above** the head's centre. Up is the world's up: in a handstand the feet are.
+# Others are distances (hand to knee), offsets along an axis (hand over head), heights above the lowest joint, directions of a
+# limb. The second measure we need: how far, in metres, the hand is **above** the head's centre. Up is the world's up: in a
+# handstand the feet are.
 
 # %%
 over = measures[:, captions.QUANTITIES.index("right_hand_over_skull")]
@@ -91,7 +94,8 @@ print(len(captions.QUANTITIES), "measures, for example", *captions.QUANTITIES[::
 # %% [markdown]
 # ## A statement is a measure in an interval
 #
-# "The right elbow is bent": the angle is below 110 degrees. `low <= q < high`, one side of it possibly infinite. Nothing else is behind it.
+# "The right elbow is bent": the angle is below 110 degrees. `low <= q < high`, one side of it possibly infinite. Nothing else
+# is behind it.
 
 # %%
 def explain(name):
@@ -108,8 +112,8 @@ for name in ("right_elbow_bent", "right_hand_above_head", "hands_together", "rig
 print(f"(110 degrees are {110 * torch.pi / 180:.3g} radians)")
 
 # %% [markdown]
-# The last one shows the second and last ingredient: a name from everyday life is several intervals *at once*. So here is the whole truth
-# about poses, in ten lines, and it agrees with the package on every statement and every pose:
+# The last one shows the second and last ingredient: a name from everyday life is several intervals *at once*. So here is the
+# whole truth about poses, in ten lines, and it agrees with the package on every statement and every pose:
 
 # %%
 def holds_by_hand(measures):
@@ -134,8 +138,8 @@ for name, row in zip(names, true):
 assert true[0, captions.INDEX["right_waving"]] and not true[1:, captions.INDEX["right_waving"]].any()
 
 # %% [markdown]
-# Bend the right elbow slowly, from straight to folded, and watch which statements hold. Between the bands are **gaps**: where a person would
-# hesitate, nothing is said. A caption need not say everything, but all it says must be true.
+# Bend the right elbow slowly, from straight to folded, and watch which statements hold. Between the bands are **gaps**: where a
+# person would hesitate, nothing is said. A caption need not say everything, but all it says must be true.
 
 # %%
 bends = torch.linspace(0, 150, 151)
@@ -153,8 +157,9 @@ plt.show()
 # %% [markdown]
 # ## From statements to sentences
 #
-# `describe` draws some of the true statements, drops what another one already says, and puts the rest into words: orders, reports,
-# fragments, names, of you, of him, of a dancer. One pose gives as many sentences as you like, and the same seed gives the same one.
+# `describe` draws some of the true statements, drops what another one already says, and puts the rest into words: orders,
+# reports, fragments, names, of you, of him, of a dancer. One pose gives as many sentences as you like, and the same seed gives
+# the same one.
 
 # %%
 for seed in range(9):
@@ -165,8 +170,9 @@ assert captions.describe(true[0], random.Random(3)) == captions.describe(true[0]
 # %% [markdown]
 # ## The verifier
 #
-# A caption carries its statements, so any pose can be held against it. Ten captions of each of the four poses; how much of them does each
-# pose satisfy? Each satisfies all of its own. The rest shows what captions leave open: even a wrong pose gets something right.
+# A caption carries its statements, so any pose can be held against it. Ten captions of each of the four poses; how much of them
+# does each pose satisfy? Each satisfies all of its own. The rest shows what captions leave open: even a wrong pose gets
+# something right.
 
 # %%
 def share(of, at):
@@ -176,20 +182,22 @@ def share(of, at):
 
 
 table = torch.tensor([[share(of, at) for at in range(4)] for of in range(4)])
-assert (table.diagonal() == 1).all() and table.fill_diagonal_(0).max() < 0.9
+assert (table.diagonal() == 1).all() and (table - torch.eye(4)).max() < 0.9
 figure, axes = plt.subplots(figsize=(4.6, 3.6))
-axes.imshow(table + torch.eye(4), cmap="Blues", vmin=0, vmax=1)
+axes.imshow(table, cmap="Blues", vmin=0, vmax=1)
 for of in range(4):
     for at in range(4):
-        axes.text(at, of, "100 %" if of == at else f"{table[of, at]:.0%}", ha="center", va="center", color="white" if of == at else "black")
-axes.set(xticks=range(4), xticklabels=names, yticks=range(4), yticklabels=names, xlabel="held against the pose", ylabel="captions of")
+        axes.text(at, of, f"{table[of, at]:.0%}", ha="center", va="center", color="white" if of == at else "black")
+axes.set_xticks(range(4), names)
+axes.set_yticks(range(4), names)
+axes.set(xlabel="held against the pose", ylabel="captions of")
 plt.show()
 
 # %% [markdown]
 # ## Left and right
 #
-# The surest way to spoil a pose model is to mix up the sides. The mirror image of the pose satisfies exactly the mirror image of
-# the statements, and the mirrored words. (A *right angle* stays right.)
+# The surest way to spoil a pose model is to mix up the sides. The mirror image of the pose satisfies exactly the mirror image
+# of the statements, and the mirrored words. (A *right angle* stays right.)
 
 # %%
 mirrored = captions.holds(body.joints(flip_pose(poses)))
@@ -201,8 +209,9 @@ print(captions.swap_sides("left arm bent at a right angle"))
 # %% [markdown]
 # ## What is worth saying
 #
-# Draw poses from the prior, which has learned from motion capture what bodies do, and count. "Feet on the ground" is true of most: saying it
-# teaches little. A kneeling lunge is hardly ever there: never leave it out. `weights_for` turns the counts into how readily each is said.
+# Draw poses from the prior, which has learned from motion capture what bodies do, and count. "Feet on the ground" is true of
+# most: saying it teaches little. A kneeling lunge is hardly ever there: never leave it out. `weights_for` turns the counts into
+# how readily each is said.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -221,7 +230,8 @@ axes.axhspan(40, 100, color="C3", alpha=0.12)
 axes.axhspan(0.01, 6, color="C2", alpha=0.12)
 axes.text(len(order) * 0.7, 55, "trivial: over 40 %", color="C3")
 axes.text(len(order) * 0.02, 0.1, "rare: under 6 %", color="C2")
-axes.set(yscale="log", ylim=(0.02, 100), yticks=(0.1, 1, 10, 100), yticklabels=("0.1", "1", "10", "100"), xlabel="statements, the most common first", ylabel="% of poses")
+axes.set(yscale="log", ylim=(0.02, 100), xlabel="statements, the most common first", ylabel="% of poses")
+axes.set_yticks((0.1, 1, 10, 100), ("0.1", "1", "10", "100"))
 plt.show()
 
 # %%
@@ -238,8 +248,9 @@ assert weighted < flat
 # %% [markdown]
 # ## The verifier as a compass
 #
-# `violation` says not only *whether* a statement fails but *by how much*, and its gradient says which way to move. Start
-# with half-bent legs and walk downhill until the body kneels on the right knee with its hands on its head. Nobody ever recorded this one for us.
+# `violation` says not only *whether* a statement fails but *by how much*, and its gradient says which way to move. Start with
+# half-bent legs and walk downhill until the body kneels on the right knee with its hands on its head. Nobody ever recorded this
+# one for us.
 
 # %%
 wishes = ["right_kneeling", "left_hand_on_head", "right_hand_on_head", "torso_upright"]
@@ -262,8 +273,8 @@ pose_sheet(body, found[None], [" and ".join(wishes)], views=("front", "side", "b
 
 # %% [markdown]
 # Every statement holds, and still no person would kneel quite so: the verifier knows what was *said*, not what bodies *do*.
-# That is the prior's part, and why a reward needs both. Its score is 0 for a usual pose, -1 at the
-# lowest per cent of real ones. Even our stiff hand-made wave is strange to it, and the found pose far more so.
+# That is the prior's part, and why a reward needs both. Its score is 0 for a usual pose, -1 at the lowest per cent of real
+# ones. Even our stiff hand-made wave is strange to it, and the found pose far more so.
 
 # %%
 found_score, wave_score = prior.score(torch.stack([found, wave])).tolist()
@@ -284,8 +295,8 @@ print({captions.STATEMENTS[i].name: bool(v) for i, v in zip(swapped, verdict)})
 assert captions.satisfied(caption.statements, joints[0]).all() and not verdict.all()
 
 # %% [markdown]
-# **2. A threshold is sharp, and words are not.** Two elbows that no eye tells apart: one counts as bent, the other does not. A share of satisfied
-# statements therefore jumps; `violation` does not. Do not read much into single per cents.
+# **2. A threshold is sharp, and words are not.** Two elbows that no eye tells apart: one counts as bent, the other does not. A
+# share of satisfied statements therefore jumps; `violation` does not. Do not read much into single per cents.
 
 # %%
 def bend_for(target):
@@ -312,8 +323,8 @@ pose_sheet(body, pair, ["109.8 degrees: bent", "110.2 degrees: not bent"])
 # %% [markdown]
 # ## Exercise
 #
-# Which measure and which interval would say "the feet are at different heights"? Find the measure in `captions.QUANTITIES`, and write
-# `uneven(joints)` with the help of `captions.quantities` so that it holds for the stork alone.
+# Which measure and which interval would say "the feet are at different heights"? Find the measure in `captions.QUANTITIES`, and
+# write `uneven(joints)` with the help of `captions.quantities` so that it holds for the stork alone.
 
 # %%
 def uneven(joints):
@@ -333,7 +344,8 @@ print("feet at different heights:", dict(zip(names, uneven(joints).tolist())))
 #     return q.abs() > 0.2
 # ```
 #
-# As a statement it would be two, one for each side, since an interval has one piece: `left_foot_lifted` and `right_foot_lifted`.
+# As a statement it would be two, one for each side, since an interval has one piece: `left_foot_lifted` and
+# `right_foot_lifted`.
 #
 # </details>
 #

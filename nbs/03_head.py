@@ -12,11 +12,13 @@
 # %% [markdown]
 # # 03 · How does a model say that it doesn't know?
 #
-# "Raise one arm." Which one? And what do the legs do? A sentence leaves most of a pose open, and a model that answers with *one* pose has
-# to hide that. The pose head answers with a **mean and a standard deviation** for each of a pose's 132 numbers. This notebook goes from
-# one number to 132, trains a head in a few seconds, and then asks the shipped model `mini-sft` what it is sure of.
+# "Raise one arm." Which one? And what do the legs do? A sentence leaves most of a pose open, and a model that answers with
+# *one* pose has to hide that. The pose head answers with a **mean and a standard deviation** for each of a pose's 132 numbers.
+# This notebook goes from one number to 132, trains a head in a few seconds, and then asks the shipped model `mini-sft` what it
+# is sure of.
 #
-# **Runs in about 30 seconds on a laptop's CPU.** It builds on [01_body](01_body.ipynb) (6D rotations) and a little on [02_words](02_words.ipynb).
+# **Runs in about 30 seconds on a laptop's CPU.** It builds on [01_body](01_body.ipynb) (6D rotations) and a little on
+# [02_words](02_words.ipynb).
 
 # %%
 import math
@@ -43,22 +45,24 @@ start = time.perf_counter()
 # %% [markdown]
 # ## One number
 #
-# A Gaussian says: "about `mean`, give or take `std`". How well did it foresee an observation `x`? Its log-density there. Two terms that
-# pull against each other: `-(x - mean)² / 2 std²` punishes having been wrong *and sure*, `-log std` punishes being vague.
+# A Gaussian says: "about `mean`, give or take `std`". How well did it foresee an observation `x`? Its log-density there. Two
+# terms that pull against each other: `-(x - mean)² / 2 std²` punishes having been wrong *and sure*, `-log std` punishes being
+# vague.
 
 # %%
 def log_density(x, mean, std):
     return -0.5 * ((x - mean) / std) ** 2 - math.log(std) - 0.5 * math.log(2 * math.pi)
 
 
-sure, vague = log_density(0.3, 0.0, 0.1), log_density(0.3, 0.0, 1.0)
-print(f"0.3 off, sure (0.1): {sure:.2f}; 0.3 off, vague (1.0): {vague:.2f}; 0.3 off, just right (0.3): {log_density(0.3, 0.0, 0.3):.2f}")
-one = torch.tensor([0.3])
-assert math.isclose(head.log_prob(one, torch.zeros(1), torch.full((1,), 0.1)).item(), sure, abs_tol=1e-5)
+for std in (0.1, 1.0, 0.3):
+    by_hand = log_density(0.3, 0.0, std)
+    theirs = head.log_prob(torch.tensor([0.3]), torch.zeros(1), torch.tensor([std])).item()
+    assert math.isclose(by_hand, theirs, abs_tol=1e-5)
+    print(f"0.3 off, std {std} claimed: {by_hand:+.2f} nats")
 
 # %% [markdown]
-# Whoever is usually off by `e` does best to say `std = e`. No more, no less: each curve of surprise (minus the log-density) has its
-# lowest point where the std *is* the error. So nobody has to label uncertainty: train for a high density, and it comes out.
+# Whoever is usually off by `e` does best to say `std = e`. No more, no less: each curve of surprise (minus the log-density) has
+# its lowest point where the std *is* the error. So nobody has to label uncertainty: train for a high density, and it comes out.
 
 # %%
 stds = torch.logspace(-2, 0.3, 200)
@@ -68,7 +72,8 @@ for error in (0.05, 0.2, 0.7):
     axes.plot(stds, surprise, label=f"off by {error}")
     axes.axvline(error, color=axes.lines[-1].get_color(), ls=":", lw=1)
     assert abs(stds[surprise.argmin()] - error) < 0.02 * error + 0.01
-axes.set(xscale="log", ylim=(-3, 8), xlabel="std that was claimed", ylabel="surprise, nats", xticks=(0.01, 0.1, 1), xticklabels=("0.01", "0.1", "1"))
+axes.set(xscale="log", ylim=(-3, 8), xlabel="std that was claimed", ylabel="surprise, nats")
+axes.set_xticks((0.01, 0.1, 1), ("0.01", "0.1", "1"))
 axes.legend()
 plt.show()
 
@@ -88,8 +93,8 @@ print(drawn.shape, "->", [round(value) for value in by_hand.tolist()], "nats")
 # %% [markdown]
 # ## Why one answer is not enough
 #
-# Two poses fit "one arm up, the other down, like a plane in a turn". Train a regression with squared error and half of the examples each
-# way. Its best answer is known without training, the mean:
+# Two poses fit "one arm up, the other down, like a plane in a turn". Train a regression with squared error and half of the
+# examples each way. Its best answer is known without training, the mean:
 
 # %%
 def pose_of(**degrees):
@@ -113,8 +118,9 @@ assert arms.tolist() == [[True, False], [False, True], [False, False]]
 pose_sheet(body, poses, ["left arm up", "right arm up", "their average"], views=("front",), columns=3)
 
 # %% [markdown]
-# The average flies straight on: fair to both examples, and *false of both*. This is what supervised training does to poses wherever words
-# leave them open; Pose-RFT ([2508.07804](https://arxiv.org/abs/2508.07804)) calls it the alignment gap. The std at least admits it.
+# The average flies straight on: fair to both examples, and *false of both*. This is what supervised training does to poses
+# wherever words leave them open; Pose-RFT ([2508.07804](https://arxiv.org/abs/2508.07804)) calls it the alignment gap. The std
+# at least admits it.
 
 # %% [markdown]
 # ## The head
@@ -139,14 +145,15 @@ def forward_by_hand(net, hidden):
 hidden = torch.randn(5, 16)
 for ours, theirs in zip(forward_by_hand(tiny, hidden), tiny(hidden)):
     torch.testing.assert_close(ours, theirs)
-print(f"untrained: the mean is close to the rest pose ({tiny(hidden)[0][0, :6].round(decimals=2).tolist()} per joint), std {tiny(hidden)[1].mean():.2f}")
+mean, std = tiny(hidden)
+print("untrained: the rest pose,", [round(m, 1) for m in mean[0, :6].tolist()], f"for each joint, std {std.mean():.2f}")
 
 # %% [markdown]
 # ## Train it on three "sentences"
 #
-# Three fixed random hidden states stand for: *left arm up*, *right arm up*, *one arm up*. The last one has two examples, one of each kind:
-# four examples in all. The loss is the package's: squared error teaches the mean, the log-density teaches the std **alone** (`mean.detach()`), for otherwise the std
-# would excuse every joint that is hard to learn.
+# Three fixed random hidden states stand for: *left arm up*, *right arm up*, *one arm up*. The last one has two examples, one of
+# each kind: four examples in all. The loss is the package's: squared error teaches the mean, the log-density teaches the std
+# **alone** (`mean.detach()`), for otherwise the std would excuse every joint that is hard to learn.
 
 # %%
 sentences = ["left arm up", "right arm up", "one arm up"]
@@ -162,8 +169,8 @@ for step in range(steps):
 print(f"{steps} steps, loss {loss:.3f}")
 
 # %% [markdown]
-# What does it say of the left shoulder? Where the sentence decides, the std sinks to its floor. Where the examples disagree, it rises to
-# half the distance between the two poses.
+# What does it say of the left shoulder? Where the sentence decides, the std sinks to its floor. Where the examples disagree, it
+# rises to half the distance between the two poses.
 
 # %%
 with torch.no_grad():
@@ -178,7 +185,8 @@ torch.testing.assert_close(std[2, shoulder][moving], half_way[moving], atol=0.1,
 assert std[:2, shoulder].max() < 0.05
 
 # %% [markdown]
-# On the skeleton: the bigger and brighter the disc, the less the head knows. It is not vague in general: it is vague *about the arms*.
+# On the skeleton: the bigger and brighter the disc, the less the head knows. It is not vague in general: it is vague *about the
+# arms*.
 
 # %%
 def draw_doubt(mean, std, titles):
@@ -189,7 +197,8 @@ def draw_doubt(mean, std, titles):
         joints, doubt = body.joints(to_pose(mean[i])), std[i].view(22, 6).mean(-1)
         skeleton_axes(joints, axes)
         x, y, z = joints[:22].T
-        discs = axes.scatter(x, -z, y - joints[:, 1].min(), s=1600 * doubt, c=doubt, cmap="plasma", vmin=0, vmax=0.4, alpha=0.8, depthshade=False)
+        discs = axes.scatter(x, -z, y - joints[:, 1].min(), s=1600 * doubt, c=doubt, cmap="plasma", vmin=0, vmax=0.4,
+                             alpha=0.8, depthshade=False)
         axes.set_title(textwrap.fill(title, 30), fontsize=11, y=1.0)
     figure.colorbar(discs, ax=figure.axes, shrink=0.6, label="std")
     plt.show()
@@ -200,8 +209,8 @@ draw_doubt(mean, std, sentences)
 # %% [markdown]
 # ## Drawing from it
 #
-# The answer to "one arm up" is now a *distribution*: draw poses. They differ, as they should, and yet look: independent numbers know no
-# either-or. The arms do not agree on who goes up, and most draws lie between the two examples.
+# The answer to "one arm up" is now a *distribution*: draw poses. They differ, as they should, and yet look: independent numbers
+# know no either-or. The arms do not agree on who goes up, and most draws lie between the two examples.
 
 # %%
 draws = to_pose(head.sample(mean[2], std[2], 400, generator))
@@ -213,14 +222,14 @@ pose_sheet(body, draws[:5], [f"draw {i}" for i in range(1, 6)], views=("front",)
 
 # %% [markdown]
 # Better than the average, which is *never* right, worse than a person, who is always. What can mend it: draws that satisfy the
-# sentence get a reward, the others don't, and the Gaussian moves to one side. That is reinforcement fine-tuning, and the next notebooks'
-# theme. (Words can choose a side too: the answer comes before the pose, and may say which arm.)
+# sentence get a reward, the others don't, and the Gaussian moves to one side. That is reinforcement fine-tuning, and the next
+# notebooks' theme. (Words can choose a side too: the answer comes before the pose, and may say which arm.)
 
 # %% [markdown]
 # ## What mini-sft knows
 #
-# The shipped model has a head like this one on a small language model. One sentence about arms, one about legs; `score` gives the
-# mean and std at the answer's `<POSE>`.
+# The shipped model has a head like this one on a small language model. One sentence about arms, one about legs; `score` gives
+# the mean and std at the answer's `<POSE>`.
 
 # %%
 policy = PosePolicy.from_pretrained("mini-sft")
@@ -231,9 +240,13 @@ print("mean, std:", tuple(scores.mean.shape), tuple(scores.std.shape))
 draw_doubt(scores.mean, scores.std, questions)
 
 # %%
-parts = {"arms": ["shoulder", "elbow"], "legs": ["hip", "knee"]}
-doubt = scores.std.view(2, 22, 6).mean(-1)
-by_part = {part: doubt[:, [JOINT[f"{side}_{n}"] for n in names for side in ("left", "right")]].mean(-1) for part, names in parts.items()}
+def doubt_about(*names):
+    """Each question's mean std over these joints of both sides (2,)."""
+    joints = [JOINT[f"{side}_{name}"] for name in names for side in ("left", "right")]
+    return scores.std.view(2, 22, 6)[:, joints].mean((1, 2))
+
+
+by_part = {"arms": doubt_about("shoulder", "elbow"), "legs": doubt_about("hip", "knee")}
 for i, question in enumerate(questions):
     print(f"{question:55s} arms {by_part['arms'][i]:.3f}, legs {by_part['legs'][i]:.3f}")
 told, untold = (by_part["arms"][0], by_part["legs"][1]), (by_part["arms"][1], by_part["legs"][0])
@@ -241,7 +254,8 @@ assert all(a < b for a, b in zip(told, untold))  # surer of what it was told
 
 # %%
 drawn = to_pose(head.sample(scores.mean, scores.std, 3, generator))  # (2, 3, 24, 3, 3)
-pose_sheet(body, torch.cat([to_pose(scores.mean)[:, None], drawn], 1), [f"{q} Mean, then draws" for q in questions], views=("front",), columns=2)
+shown = torch.cat([to_pose(scores.mean)[:, None], drawn], dim=1)
+pose_sheet(body, shown, [f"{question} The mean, then draws." for question in questions], views=("front",), columns=2)
 
 # %% [markdown]
 # ## How far apart are two answers?
@@ -261,8 +275,9 @@ assert abs(estimate / exact - 1) < 0.05 and head.kl(*p, *p) == 0
 # %% [markdown]
 # ## What breaks: a std without a floor
 #
-# Some numbers of a pose hardly ever change. Let a head be as sure as it likes of them, and training for density makes it *infinitely* sure.
-# Below, 300 steps towards a constant, with the plain `exp` that one would write first, and with the bounded std of `PoseHead`.
+# Some numbers of a pose hardly ever change. Let a head be as sure as it likes of them, and training for density makes it
+# *infinitely* sure. Below, 300 steps towards a constant, with the plain `exp` that one would write first, and with the bounded
+# std of `PoseHead`.
 
 # %%
 def train_constant(std_of):
@@ -276,11 +291,15 @@ def train_constant(std_of):
     return path
 
 
-bounded = lambda raw: torch.exp(math.log(0.02) + math.log(0.7 / 0.02) * torch.sigmoid(raw))
+def bounded(raw):
+    return torch.exp(math.log(0.02) + math.log(0.7 / 0.02) * torch.sigmoid(raw))
+
+
 paths = {"plain exp": train_constant(torch.exp), "bounded": train_constant(bounded)}
 one_degree = torch.tensor([0.02])  # then one pose comes that is a single degree off
 for name, path in paths.items():
-    print(f"{name:10s} std {path[-1]:.1e}; surprise at one degree: {-head.log_prob(one_degree, torch.zeros(1), torch.tensor(path[-1:])):.1e} nats")
+    surprise = -head.log_prob(one_degree, torch.zeros(1), torch.tensor(path[-1:]))
+    print(f"{name:10s} std {path[-1]:.1e}; surprise at one degree: {surprise:.1e} nats")
 assert paths["plain exp"][-1] < 1e-10 and paths["bounded"][-1] > 0.02
 
 # %%
@@ -293,15 +312,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# One harmless pose, and the loss is a number with twenty digits; its gradient throws all weights away. In reinforcement learning it is worse:
-# the ratio of two densities decides how far to step. Hence the floor of 0.02, about one degree, and the assertion that a bare
-# exponential does run away.
+# One harmless pose, and the loss is a number with twenty digits; its gradient throws all weights away. In reinforcement
+# learning it is worse: the ratio of two densities decides how far to step. Hence the floor of 0.02, about one degree.
 
 # %% [markdown]
 # ## Exercise
 #
-# The two kinds were equally many. Let 90 % of the examples have the left arm up, and the two poses be 1.28 apart in some number. Which std will the head
-# learn for it? Fill in the formula and check it against draws.
+# The two kinds were equally many. Let 90 % of the examples have the left arm up, and the two poses be 1.28 apart in some
+# number. Which std will the head learn for it? Fill in the formula and check it against draws.
 
 # %%
 def expected_std(share, gap):
@@ -314,8 +332,8 @@ print(f"from draws {flips.std():.2f}, by the formula {expected_std(0.9, 1.28):.2
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The std of a coin with sides 0 and `gap`: `gap * math.sqrt(share * (1 - share))`, here 0.38; a fair coin gives `gap / 2`. The mean lies at 0.9 of the
-# way: the rare pose is 3 stds from it. A single Gaussian pays little attention to what is rare.
+# The std of a coin with sides 0 and `gap`: `gap * math.sqrt(share * (1 - share))`, here 0.38; a fair coin gives `gap / 2`. The
+# mean lies at 0.9 of the way: the rare pose is 3 stds from it. A single Gaussian pays little attention to what is rare.
 #
 # </details>
 
