@@ -4,9 +4,12 @@ A step is a function of the weights, the optimiser's moments and (seed, step) al
 seeded by those two numbers. So a run that was stopped goes on to bitwise the same weights as one that was not.
 """
 
+import contextlib
 import json
 import random
 import shutil
+import signal
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,7 +70,7 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     """Teach the policy to answer sentences with poses. Writes out/metrics.jsonl and the checkpoint out/last.
 
     poses, validation: (M, 24, 3, 3) rotations; body: whose joints the sentences speak of. Returns the policy.
-    Ctrl-C saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
+    Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
@@ -78,8 +81,7 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     exam = None if validation is None else exam_samples(validation, body, weights)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
-    step = start
-    try:
+    with stop_asked() as asked:
         for step in bar:
             policy.train()
             batch = sft_batch(poses, body, weights, config, step)
@@ -93,7 +95,7 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
                 loss.backward()
                 for k, v in losses.items():
                     metrics[k] = metrics.get(k, 0.0) + share[k] * v.item()
-            norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip_norm)
+            norm = nn.utils.clip_grad_norm_(learner.parameters(), config.clip_norm)
             if not torch.isfinite(norm):
                 raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "
                                  f"try a learning rate under {config.lr}")
@@ -103,12 +105,26 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
                 metrics |= {f"val_{k}": v for k, v in examine(policy, exam, body).items()}
                 bar.set_postfix_str(f"satisfied {metrics['val_satisfied']:.3f}, {metrics['val_mpjpe_mm']:.0f} mm")
             write_line(out / "metrics.jsonl", metrics)
-            if done % config.save_every == 0 or done == config.steps:
+            if asked or done % config.save_every == 0 or done == config.steps:
                 save_run(learner, optimizer, done, out)
-    except KeyboardInterrupt:
-        save_run(learner, optimizer, step, out)
-        raise
+            if asked:
+                raise KeyboardInterrupt
     return policy.eval()
+
+
+@contextlib.contextmanager
+def stop_asked():
+    """A list that is empty until Ctrl-C or a polite kill: the loop then ends its step, saves and leaves."""
+    asked, kinds = [], (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+        yield asked
+        return
+    before = {kind: signal.signal(kind, lambda *_: asked.append(True)) for kind in kinds}
+    try:
+        yield asked
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def schedule(step, config):
