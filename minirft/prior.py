@@ -245,7 +245,7 @@ def settle(prior, starts, wanted, *, body, generator, steps=80):
 
 
 def choose(prior, poses, count, *, body, floor=-1.0, least=0.03):
-    """At most `count` of poses (M, 24, 3, 3), most plausible first, scoring `floor` or more, `least` metres joint by joint apart."""
+    """At most `count` of poses (M, 24, 3, 3), most plausible first: score >= floor, `least` metres apart by joint."""
     score = prior.score(poses)
     poses = poses[score.argsort(descending=True)][: int((score >= floor).sum())]
     joints = body.joints(poses)

@@ -3,9 +3,9 @@
     python data/build/rare.py TRAIN.npz data/rare.npz [--sheet DIR]
 
 For each line of RECIPES, and for each statement that fewer than 60 of TRAIN.npz's poses satisfy (mirror images counted),
-up to 40 poses in which the statements hold, which the prior finds plausible, which keep their balance and which bend no
+up to 25 poses in which the statements hold, which the prior finds plausible, which keep their balance and which bend no
 joint and cross no limbs as captured people do not; those with a side also mirrored. Postures that capture has nothing
-near to (lying, on the hands) start from angles set by hand below. About four minutes on one core.
+near to (lying, on the hands) start from angles set by hand below. About three minutes on one core.
 Writes pose (M, 72) axis-angle and statement (M,), the names that hold, space between. --sheet draws some of each.
 """
 
@@ -23,7 +23,8 @@ from minirft.files import save_npz
 from minirft.prior import PosePrior, choose, near_samples, settle
 
 ENOUGH = 60  # training poses that need no help
-STARTED, WANTED = 60, 40  # poses a recipe sets out with, and keeps at most
+STARTED, WANTED = 50, 25  # poses a recipe sets out with, and keeps at most
+HAND_MADE = -5.0  # least score of what set out from STARTS: splits and crossed legs are nothing capture has
 GROUP = 8  # recipes searched side by side: five times as fast as one by one
 ARMS = [JOINT[n] for n in JOINT_NAMES if n.split("_")[-1] in ("collar", "shoulder", "elbow", "wrist", "neck", "head")]
 # Turns in degrees, one after the other: joint x y z; both_ is left_ and its mirror image. Left: arm forward is y -90, arm
@@ -51,34 +52,36 @@ front_split: left_hip -75 0 0, right_hip 62 0 0, pelvis 5 0 0
 # Statements that shall hold together; after @ the start. Standing upright and the like only set the scene.
 RECIPES = """
 kneeling torso_upright @ kneel
-kneeling left_arm_straight_up right_arm_straight_up @ kneel
+kneeling left_arm_straight_up right_arm_straight_up torso_upright @ kneel
 kneeling left_arm_raised right_arm_raised @ kneel
-kneeling praying @ kneel
-kneeling hands_behind_head @ kneel
-kneeling akimbo @ kneel
+kneeling left_hand_on_thigh right_hand_on_thigh @ kneel
+kneeling praying torso_upright @ kneel
+kneeling hands_behind_head torso_upright @ kneel
+kneeling akimbo torso_upright @ kneel
 kneeling left_arm_sideways right_arm_sideways @ kneel
-kneeling left_arm_forward right_arm_forward @ kneel
+kneeling left_arm_forward right_arm_forward torso_upright @ kneel
 kneeling left_waving @ kneel
 sitting_on_heels @ heels
 sitting_on_heels left_hand_on_thigh right_hand_on_thigh @ heels
 left_kneeling torso_upright @ one_knee
 left_kneeling right_arm_forward @ one_knee
 left_kneeling left_arm_raised @ one_knee
-left_kneeling praying @ one_knee
-sitting_legs_stretched @ stretched
-sitting_legs_stretched left_hand_on_foot right_hand_on_foot @ stretched
-sitting_legs_stretched left_arm_raised right_arm_raised @ stretched
-sitting_knees_up @ knees_up
-sitting_knees_up left_hand_on_knee right_hand_on_knee @ knees_up
-sitting_cross_legged @ cross
-sitting_cross_legged left_hand_on_knee right_hand_on_knee @ cross
-sitting_cross_legged praying @ cross
-sitting_cross_legged left_arm_raised right_arm_raised @ cross
-sitting_on_floor torso_upright @ stretched
+left_kneeling praying torso_upright @ one_knee
+sitting_legs_stretched feet_on_ground @ stretched
+sitting_legs_stretched left_hand_on_ground right_hand_on_ground feet_on_ground @ stretched
+sitting_legs_stretched left_hand_on_foot right_hand_on_foot feet_on_ground @ stretched
+sitting_legs_stretched left_arm_raised right_arm_raised feet_on_ground @ stretched
+sitting_knees_up feet_on_ground @ knees_up
+sitting_knees_up left_hand_on_knee right_hand_on_knee feet_on_ground @ knees_up
+sitting_cross_legged torso_upright @ cross
+sitting_cross_legged left_hand_on_knee right_hand_on_knee torso_upright @ cross
+sitting_cross_legged praying torso_upright @ cross
+sitting_cross_legged left_arm_raised right_arm_raised torso_upright @ cross
+sitting_on_floor torso_upright feet_on_ground @ stretched
 lying_on_back @ back
 lying_on_back @ back_knees
 lying_on_back left_arm_sideways right_arm_sideways @ back
-lying_on_back arms_at_sides @ back
+lying_on_back left_knee_straight right_knee_straight @ back
 lying_on_back hands_behind_head @ back
 lying_on_back left_arm_past_head right_arm_past_head @ back
 lying_on_front @ front
@@ -86,10 +89,10 @@ lying_on_left_side @ side
 all_fours @ fours
 all_fours left_arm_past_head @ fours
 plank @ plank
-downward_dog @ dog
+downward_dog feet_on_ground @ dog
 handstand @ hands
 upside_down @ hands
-flying @ fly
+childs_pose @ fours
 flying left_arm_past_head right_arm_past_head lying_on_front @ fly
 flying standing_on_left_leg
 touching_toes left_knee_straight right_knee_straight @ toes
@@ -110,7 +113,8 @@ squatting hands_on_head
 squatting left_arm_raised right_arm_raised
 squatting akimbo
 half_squat left_arm_forward right_arm_forward
-left_kick_forward left_leg_forward torso_upright
+left_kick_forward torso_upright
+left_kick_forward left_thigh_level standing_on_right_leg
 left_kick_forward boxing_guard
 left_kick_side torso_upright
 left_kick_side boxing_guard
@@ -121,11 +125,13 @@ left_knee_raised left_arm_sideways right_arm_sideways
 left_tree praying
 left_tree left_arm_raised right_arm_raised
 left_flamingo left_arm_sideways right_arm_sideways
-left_lunge akimbo
+left_lunge akimbo torso_upright
 left_lunge left_arm_raised right_arm_raised
 left_lunge left_arm_forward right_arm_forward
 left_side_lunge
 left_warrior torso_upright
+star torso_upright
+hands_joined_overhead standing_upright
 arms_folded torso_leaning_back
 arms_folded standing_upright
 hugging_oneself standing_upright
@@ -143,7 +149,6 @@ left_pointing_up standing_upright
 left_pointing_forward standing_upright
 left_punch
 left_archer
-star
 y_pose standing_upright
 a_pose standing_upright
 t_pose standing_upright
@@ -168,9 +173,12 @@ def read_starts():
         for turn in turns.split(", "):
             joint, *degrees = turn.split()
             rotation = to_matrix(torch.tensor([float(d) for d in degrees]).deg2rad())[0]
-            for side, mirror in (("left", [1, 1, 1]), ("right", [1, -1, -1])) if "both" in joint else (("", [1, 1, 1]),):
-                index, mirror = JOINT[joint.replace("both", side)], torch.tensor(mirror).float()
-                pose[index] = pose[index] @ (rotation * (mirror[:, None] * mirror) if side == "right" else rotation)
+            mirror = torch.tensor([-1.0, 1.0, 1.0])
+            if joint.startswith("both"):
+                right = JOINT[joint.replace("both", "right")]
+                pose[right] = pose[right] @ (rotation * mirror[:, None] * mirror)
+            left = JOINT[joint.replace("both", "left")]
+            pose[left] = pose[left] @ rotation
         starts[name.lstrip("*")] = canonical_yaw(pose), name[0] == "*"
     return starts
 
@@ -182,6 +190,15 @@ def starting_poses(prior, start, generator):
     if free_arms:
         poses[:, ARMS] = prior.sample(STARTED, generator=generator)[:, ARMS]
     return poses
+
+
+def written(pose, statements, body):
+    """Poses as axis-angle (M, 72) in thousandths of a radian, for a small file; those left out that no longer hold.
+
+    At a statement's edge rounding matters, and so does mirroring, since the body is not quite symmetric.
+    """
+    vector = (to_axis_angle(pose).double() * 1000).round().div(1000).float()
+    return vector[captions.satisfied(statements, body.joints(to_matrix(vector))).all(-1)]
 
 
 def scarce(train, body):
@@ -200,33 +217,40 @@ def recipes(scarce_names):
     return made
 
 
+def searched(prior, body, lines, generator):
+    """For each (statements, start or None): the statements, how many set out and got there, and the poses kept."""
+    starts = read_starts()
+    for first in range(0, len(lines), GROUP):
+        group = lines[first : first + GROUP]
+        begin = [starting_poses(prior, starts[start], generator) if start
+                 else near_samples(prior, statements, STARTED, body=body, generator=generator) for statements, start in group]
+        wanted = [statements for statements, _ in group for _ in range(STARTED)]
+        poses, reached = settle(prior, torch.cat(begin), wanted, body=body, generator=generator)
+        for (statements, start), made, there in zip(group, poses.split(STARTED), reached.split(STARTED)):
+            floor = HAND_MADE if start else -1.0
+            yield statements, int(there.sum()), choose(prior, made[there], WANTED, body=body, floor=floor)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train")
     parser.add_argument("out")
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
-    began, generator = time.time(), torch.Generator().manual_seed(0)
-    prior, body, starts = PosePrior.load(), load_body(), read_starts()
+    began, prior, body = time.time(), PosePrior.load(), load_body()
     names = scarce(load_poses(args.train).pose, body)
     found, labels, shown = [], [], []
-    for group in torch.arange(len(lines := recipes(names))).split(GROUP):
-        group = [lines[i] for i in group]
-        begin = [starting_poses(prior, starts[start], generator) if start
-                 else near_samples(prior, statements, STARTED, body=body, generator=generator) for statements, start in group]
-        wanted = [statements for statements, _ in group for _ in range(STARTED)]
-        poses, reached = settle(prior, torch.cat(begin), wanted, body=body, generator=generator)
-        for (statements, _), made, there in zip(group, poses.split(STARTED), reached.split(STARTED)):
-            kept, label = choose(prior, made[there], WANTED, body=body), " ".join(statements)
-            print(f"{label:75} reached {int(there.sum()):3} kept {len(kept):3}  {time.time() - began:5.0f} s", flush=True)
-            shown += [(label, pose) for pose in kept[torch.linspace(0, len(kept) - 1, min(3, len(kept))).long()]]
-            sided = label != captions.swap_sides(label)
-            found += [kept, flip_pose(kept)] if sided else [kept]
-            labels += [label] * len(kept) + [captions.swap_sides(label)] * (len(kept) * sided)
-    pose = torch.cat(found)
-    save_npz(args.out, pose=to_axis_angle(pose).numpy().astype(np.float32), statement=np.array(labels))
-    count = captions.holds(body.joints(pose)).sum(0)[[captions.INDEX[n] for n in names]]
-    print(f"{len(pose)} poses; still scarce:", *(f"{n} {c}" for n, c in zip(names, count.tolist()) if c < 40))
+    for statements, reached, kept in searched(prior, body, recipes(names), torch.Generator().manual_seed(0)):
+        label = " ".join(statements)
+        print(f"{label:75} reached {reached:3} kept {len(kept):3}  {time.time() - began:5.0f} s", flush=True)
+        shown += [(label, pose) for pose in kept[torch.linspace(0, len(kept) - 1, min(3, len(kept))).long()]]
+        for name in dict.fromkeys((label, captions.swap_sides(label))):
+            found.append(written(kept if name == label else flip_pose(kept), name.split(), body))
+            labels += [name] * len(found[-1])
+    vector = torch.cat(found)
+    save_npz(args.out, pose=vector.numpy(), statement=np.array(labels))
+    count = captions.holds(body.joints(to_matrix(vector))).sum(0)[[captions.INDEX[n] for n in names]]
+    print(f"{len(vector)} poses; still scarce:", *(f"{n} {c}" for n, c in zip(names, count.tolist()) if c < 40))
     if args.sheet:
         draw(body, shown, args.sheet)
 
