@@ -57,7 +57,7 @@ def main(argv=None):
 
 def demo(arguments):
     """Sentences to pictures with the weights that ship."""
-    _pose(read_prompts(path=DATA / "demo.txt"), out=arguments.out, seed=arguments.seed, device=arguments.device)
+    _pose(read_prompts(path=DATA / "prompts.txt"), out=arguments.out, seed=arguments.seed, device=arguments.device)
     print('Your own: minirft generate "kneel on one knee, arms out to the sides" --out poses')
 
 

@@ -3,6 +3,7 @@
 import random
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -128,11 +129,14 @@ def read_prompts(sentence=None, path=None):
         lines = [sentence or ""]
     else:
         try:
-            lines = [line for line in open(path, encoding="utf-8").read().splitlines() if line.strip()]
+            text = Path(path).read_text(encoding="utf-8-sig")  # Windows' editors put a mark before the text
+            lines = [line for line in text.splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as text ({error})") from None
     if not lines or not all(line.strip() for line in lines):
         raise InputError("there is no sentence to pose; give one, or --prompts FILE with one a line")
+    if any("\ud800" <= c <= "\udfff" for line in lines for c in line):  # how Python keeps an argument's stray bytes
+        raise InputError(f"{lines[0]!r} holds bytes that are not UTF-8 text; give plain text")
     return [" ".join(line.split()) for line in lines]
 
 

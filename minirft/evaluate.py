@@ -89,7 +89,7 @@ def evaluate(policy, poses, *, body, seed=0, limit=1000, name=None, progress=Tru
         report["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, made, expected, missing), missing)
         nearest = _where_present(lambda j, own: nearest_mm(j, real, own), made[:, :1],
                                  pick[:, None], missing[:, :1])  # of the samples, the first: it is the slow part
-        report["nearest_real_mm"][column] = _average(nearest, missing[:, :1])
+        report["nearest_real_mm"][column] = _average(nearest, missing[:, :1]) if len(real) > 1 else None
         report["format_failures"][column] = missing.float().mean().item()
     score = satisfied_by_kind(truth[:, None], torch.zeros(len(truth), 1, dtype=torch.bool), samples)
     report["satisfied"]["real"] = score.pop("all")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration)
@@ -138,8 +139,8 @@ class PosePolicy(nn.Module):
             save_file(cast, folder / "head.safetensors")
             about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
             (folder / "policy.json").write_text(json.dumps(about, indent=1))  # last: its presence says complete
-        except OSError as error:
-            raise InputError(f"{folder}: cannot write a checkpoint there ({error.strerror or error})") from None
+        except (OSError, SafetensorError) as error:  # the second is what safetensors makes of a full disk
+            raise InputError(f"{folder}: cannot write a checkpoint there ({error}); give a place with room") from None
 
     @property
     def device(self):
@@ -150,6 +151,9 @@ class PosePolicy(nn.Module):
         prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True,
                                                       tokenize=False) for q in questions]
         ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
+        longest, limit = max(map(len, ids)), self.model.config.text_config.max_position_embeddings - 64  # for the answer
+        if longest > limit:
+            raise InputError(f"a sentence is too long: {longest} tokens, the model reads {limit}; say it shorter")
         end = self.tokenizer.eos_token_id
         said = [] if answers is None else [self.tokenizer(a, add_special_tokens=False).input_ids + [end] for a in answers]
         prompt, prompt_mask = self._pad(ids, left=True)

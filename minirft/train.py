@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
@@ -77,7 +77,8 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     learner = nn.ModuleDict({"policy": policy, "probe": probe})
     optimizer = torch.optim.AdamW(learner.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    start = resume_run(learner, optimizer, config, out) if resume else begin_run(config, out)
+    with one_line(f"{out}: the run there cannot be resumed"):
+        start = resume_run(learner, optimizer, config, out) if resume else begin_run(config, out)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     exam = None if validation is None else exam_samples(validation, body, weights)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
@@ -104,9 +105,10 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
             if exam and (done % config.validate_every == 0 or done == config.steps):
                 metrics |= {f"val_{k}": v for k, v in examine(policy, exam, body).items()}
                 bar.set_postfix_str(f"satisfied {metrics['val_satisfied']:.3f}, {metrics['val_mpjpe_mm']:.0f} mm")
-            write_line(out / "metrics.jsonl", metrics)
-            if asked or done % config.save_every == 0 or done == config.steps:
-                save_run(learner, optimizer, done, out)
+            with one_line(f"{out}: cannot write the run at step {done}; make room and pass --resume"):
+                write_line(out / "metrics.jsonl", metrics)
+                if asked or done % config.save_every == 0 or done == config.steps:
+                    save_run(learner, optimizer, done, out)
             if asked:
                 raise KeyboardInterrupt
     return policy.eval()
@@ -238,8 +240,10 @@ def save_run(learner, optimizer, step, out):
 
 def resume_run(learner, optimizer, config, out):
     """Load weights and moments of out/last into policy and optimizer; returns the step to go on with."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
+    if not (out / "last").exists() and (out / ".old").exists():
+        (out / ".old").rename(out / "last")  # killed between save_run's two renames
     if not (out / "last" / "optimizer.safetensors").exists():
         raise InputError(f"{out}: no checkpoint to resume; leave --resume away to begin")
     before = json.loads((out / "sft.json").read_text())
@@ -261,6 +265,17 @@ def resume_run(learner, optimizer, config, out):
     kept = [line for line in lines if json.loads(line)["step"] < step]
     (out / "metrics.jsonl").write_text("".join(line + "\n" for line in kept))
     return step
+
+
+@contextlib.contextmanager
+def one_line(what):
+    """Turn whatever a full disk or a damaged file makes the libraries raise into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{what} ({' '.join(str(error).split())[:300]})") from None
 
 
 def write_line(path, metrics):
