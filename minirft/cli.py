@@ -106,11 +106,11 @@ def sft(arguments):
     from .policy import PosePolicy
 
     body, out = load_body(arguments.body), Path(arguments.out)
-    if arguments.poses == "prior":  # together with the rare poses that it was searched for
-        drawn = PosePrior.load().sample(20_000, generator=torch.Generator().manual_seed(arguments.seed))
-        poses = torch.cat([drawn, load_poses(DATA / "rare.npz").pose])
+    if arguments.poses == "prior":
+        poses = PosePrior.load().sample(10_000, generator=torch.Generator().manual_seed(arguments.seed))
     else:
         poses = load_poses(arguments.poses).pose
+    poses = torch.cat([poses, load_poses(DATA / "rare.npz").pose])  # kneeling, lying ...: capture lacks whole families
     validation = load_poses(arguments.validation).pose if arguments.validation else None
     policy = PosePolicy.mini(seed=arguments.seed).to(arguments.device)
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed)

@@ -1,6 +1,5 @@
 """Samples: what a policy is asked, what it should answer, and where their poses and sentences come from."""
 
-import random
 import warnings
 from dataclasses import dataclass
 from pathlib import Path

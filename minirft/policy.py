@@ -110,7 +110,8 @@ class PosePolicy(nn.Module):
         folder = next((p for p in places if (p / "policy.json").is_file()), None)
         if folder is None:
             shipped = ", ".join(sorted(p.parent.name for p in DATA.glob("*/policy.json"))) or "none"
-            raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft ({shipped})")
+            raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft "
+                             f"({shipped})")
         try:
             about = json.loads((folder / "policy.json").read_text())
             tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -151,7 +152,8 @@ class PosePolicy(nn.Module):
         prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True,
                                                       tokenize=False) for q in questions]
         ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
-        longest, limit = max(map(len, ids)), self.model.config.text_config.max_position_embeddings - 64  # for the answer
+        limit = self.model.config.text_config.max_position_embeddings - 64  # that many for the answer
+        longest = max(map(len, ids))
         if longest > limit:
             raise InputError(f"a sentence is too long: {longest} tokens, the model reads {limit}; say it shorter")
         end = self.tokenizer.eos_token_id

@@ -76,7 +76,8 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     learner = nn.ModuleDict({"policy": policy, "probe": probe})
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.lr, weight_decay=config.weight_decay,
+                                  betas=(0.9, 0.98))
     with one_line(f"{out}: the run there cannot be resumed"):
         start = resume_run(learner, optimizer, config, out) if resume else begin_run(config, out)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
@@ -240,8 +241,6 @@ def save_run(learner, optimizer, step, out):
 
 def resume_run(learner, optimizer, config, out):
     """Load weights and moments of out/last into policy and optimizer; returns the step to go on with."""
-    from safetensors import SafetensorError, safe_open
-
     if not (out / "last").exists() and (out / ".old").exists():
         (out / ".old").rename(out / "last")  # killed between save_run's two renames
     if not (out / "last" / "optimizer.safetensors").exists():

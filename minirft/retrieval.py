@@ -1,0 +1,140 @@
+"""Which pose belongs to which sentence: a text-pose retrieval model, once as a reward and once as an independent judge.
+
+The reward model's opinion is trained against, so it can't also tell whether training helped: a policy soon finds poses
+that no body takes and this one network loves. The judge has another architecture (a bag of words and word pairs and joint
+positions, where the reward model reads in order and sees rotations), another seed, and has seen other trials of the
+motion capture. It may be looked at; it never enters a loss, a reward or a choice.
+"""
+
+import json
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import cross_entropy, normalize
+from transformers import AutoTokenizer
+
+from .body import DATA, InputError, to_6d
+
+EMBED = 64
+BUCKETS = 8192  # of hashed word pairs
+
+
+class RewardModel(nn.Module):
+    """Reads the sentence in order with a two-way GRU; sees the pose as the 6D rotations of its 22 joints."""
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, 96, padding_idx=0)
+        self.reader = nn.GRU(96, 96, batch_first=True, bidirectional=True)
+        self.text = nn.Sequential(nn.LayerNorm(192), nn.Linear(192, EMBED))
+        self.pose = _mlp(132, 384)
+        self.log_scale = nn.Parameter(torch.tensor(2.7))
+
+    def embed_text(self, tokens):
+        """Token ids (R, T), 0 on padding, to unit vectors (R, E)."""
+        mask = (tokens != 0)[..., None]
+        read = nn.utils.rnn.pack_padded_sequence(self.words(tokens), mask.sum((1, 2)).cpu(), batch_first=True,
+                                                 enforce_sorted=False)
+        states, _ = nn.utils.rnn.pad_packed_sequence(self.reader(read)[0], batch_first=True, total_length=tokens.shape[1])
+        peak = states.masked_fill(~mask, -torch.inf).amax(1)
+        return normalize(self.text(peak), dim=-1)
+
+    def embed_pose(self, pose, joints):
+        """Poses (..., 24, 3, 3) to unit vectors (..., E); the joints are not looked at."""
+        return normalize(self.pose(to_6d(pose[..., :22, :, :]).flatten(-2)), dim=-1)
+
+
+class Judge(nn.Module):
+    """Knows the sentence as a bag of words and word pairs; sees the pose as joint positions, the pelvis at zero."""
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.words = nn.EmbeddingBag(vocabulary + BUCKETS, 256, mode="mean", padding_idx=0)
+        self.text = nn.Sequential(nn.Linear(256, 256), nn.GELU(), nn.Linear(256, EMBED))
+        self.pose = _mlp(23 * 3, 256)
+        self.log_scale = nn.Parameter(torch.tensor(2.7))
+
+    def embed_text(self, tokens):
+        """Token ids (R, T), 0 on padding, to unit vectors (R, E)."""
+        first, second = tokens[:, :-1], tokens[:, 1:]
+        vocabulary = self.words.num_embeddings - BUCKETS
+        pairs = vocabulary + (first * 31 + second * 8191) % BUCKETS
+        bag = torch.cat([tokens, pairs.masked_fill((first == 0) | (second == 0), 0)], 1)
+        return normalize(self.text(self.words(bag)), dim=-1)
+
+    def embed_pose(self, pose, joints):
+        """Joints (..., 24, 3) metres to unit vectors (..., E); the rotations are not looked at."""
+        return normalize(self.pose((joints[..., 1:, :] - joints[..., :1, :]).flatten(-2)), dim=-1)
+
+
+KINDS = {"reward_model": RewardModel, "judge": Judge}
+
+
+class Retriever(nn.Module):
+    """One of the two models with its tokenizer. kind: "reward_model" or "judge"; about: what its training noted."""
+
+    def __init__(self, kind, *, seed=0):
+        super().__init__()
+        self.kind, self.about = kind, {}
+        self.tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = KINDS[kind](len(self.tokenizer))
+
+    @classmethod
+    def load(cls, kind, path=None):
+        """The one that ships with the package, or another file. Raises InputError where it does not fit."""
+        path = DATA / f"{kind}.safetensors" if path is None else path
+        try:
+            with safe_open(path, "pt") as file:
+                retriever = cls(kind)
+                retriever.model.load_state_dict({k: file.get_tensor(k).float() for k in file.keys()})
+                retriever.about = json.loads((file.metadata() or {}).get("about", "{}"))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise InputError(f"{path}: no {kind} ({' '.join(str(error).split())[:200]})") from None
+        return retriever.eval().requires_grad_(False)
+
+    def save(self, path):
+        """Weights in half precision; what `about` says travels along."""
+        state = {k: v.half().contiguous() for k, v in self.model.state_dict().items()}
+        save_file(state, path, metadata={"about": json.dumps(self.about)})
+
+    def embed_text(self, sentences):
+        """R sentences to unit vectors (R, E). Case does not matter."""
+        rows = [self.tokenizer(s.lower(), add_special_tokens=False).input_ids or [1] for s in sentences]
+        tokens = torch.zeros(len(rows), max(2, *map(len, rows)), dtype=torch.long)
+        for row, ids in zip(tokens, rows):
+            row[: len(ids)] = torch.tensor(ids)
+        return self.model.embed_text(tokens.to(self.model.log_scale.device))
+
+    def embed_pose(self, pose, joints):
+        """Poses (..., 24, 3, 3) and their joints (..., 24, 3) to unit vectors (..., E)."""
+        return self.model.embed_pose(pose, joints)
+
+
+def contrastive_loss(text, pose, log_scale):
+    """Symmetric InfoNCE: each sentence finds its own pose among the batch's, each pose its sentence. (B, E) twice."""
+    logits = log_scale.exp().clamp(max=100) * text @ pose.T
+    own = torch.arange(len(text), device=text.device)
+    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+
+
+def recall(text, pose, ks=(5, 10, 20)):
+    """Recall@K in percent, text to pose and pose to text: row i of (P, E) belongs to row i of (P, E).
+
+    The pool is the P rows themselves, and its size decides the numbers: it is part of what is returned. A candidate as
+    good as the right one counts as better, so that a model that says the same of everything finds nothing.
+    Returns {"t2p": {"5": ...}, "p2t": {...}, "pool": P}.
+    """
+    similarity = text @ pose.T
+    report = {"pool": len(text)}
+    for name, table in (("t2p", similarity), ("p2t", similarity.T)):
+        rank = (table >= table.diagonal()[:, None]).sum(1)  # 1 is first
+        report[name] = {str(k): 100 * (rank <= k).float().mean().item() for k in ks}
+    return report
+
+
+def _mlp(size, width):
+    return nn.Sequential(nn.Linear(size, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, EMBED))
