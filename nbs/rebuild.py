@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 def build(source):
     """Execute one percent script; its .ipynb is written only when every cell ran."""
     notebook = jupytext.read(source)
-    NotebookClient(notebook, kernel_name="python3", timeout=600, record_timing=False,
+    NotebookClient(notebook, kernel_name="python3", timeout=600, record_timing=False, coalesce_streams=True,
                    resources={"metadata": {"path": str(HERE)}}).execute()
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index:02d}"  # the same at every run, so that a diff shows what changed
