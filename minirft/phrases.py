@@ -1,16 +1,17 @@
 """How statements are put into words: templates, a little English grammar, and six styles of sentence.
 
-The words themselves are in data/statements.txt, which explains its own notation. A *unit* is one thing to say (a statement, or the same
-statement of both sides); `compose` makes one caption of several, in one style: an order, a sentence about someone, gerunds, a telegram,
-a noun phrase, or sentences about body parts. Everything is drawn from the random.Random that is passed in.
+The words themselves are in data/statements.txt, which explains its own notation. A *unit* is one thing to say (a
+statement, or the same statement of both sides); `compose` makes one caption of several, in one style: an order, a
+sentence about someone, gerunds, a telegram, a noun phrase, or sentences about body parts. Everything is drawn from the
+random.Random that is passed in, in one fixed order: the same state says the same.
 """
-
 import re
+from typing import NamedTuple
 
-_PLURAL = {"foot": "feet", "thigh": "thighs"}
-_PLURALS = set("arms hands feet legs knees elbows palms fists ankles shoulders hips forearms buttocks toes".split())
+_IRREGULAR_PLURAL = {"foot": "feet", "thigh": "thighs"}
+_TAKES_ARE = set("arms hands feet legs knees elbows palms fists ankles shoulders hips forearms buttocks toes".split())
 _DOUBLED = set("put sit get squat hug set run chat jog swim cut step drop grab let clap hit".split())
-_THIRD = {"have": "has", "be": "is", "do": "does", "go": "goes"}
+_IRREGULAR_THIRD = {"have": "has", "be": "is", "do": "does", "go": "goes"}
 
 
 def third_person(verb):
@@ -19,8 +20,8 @@ def third_person(verb):
     >>> third_person("reach"), third_person("raise"), third_person("carry"), third_person("stay")
     ('reaches', 'raises', 'carries', 'stays')
     """
-    if verb in _THIRD:
-        return _THIRD[verb]
+    if verb in _IRREGULAR_THIRD:
+        return _IRREGULAR_THIRD[verb]
     if verb.endswith("y") and verb[-2] not in "aeiou":
         return verb[:-1] + "ies"
     return verb + ("es" if verb.endswith(("s", "x", "ch", "sh", "z")) else "s")
@@ -38,29 +39,32 @@ def gerund(verb):
         return verb + verb[-1] + "ing"
     if verb.endswith("ie"):
         return verb[:-2] + "ying"
-    return (verb[:-1] if verb.endswith("e") and not verb.endswith(("ee", "be")) else verb) + "ing"
+    silent_e = verb.endswith("e") and not verb.endswith(("ee", "be"))
+    return (verb[:-1] if silent_e else verb) + "ing"
 
 
 def plural(noun):
-    return _PLURAL.get(noun) or (noun + ("es" if noun.endswith("ch") else "s"))
+    return _IRREGULAR_PLURAL.get(noun) or noun + ("es" if noun.endswith("ch") else "s")
 
 
 def compile_phrase(text):
-    """A template to nodes: strings, lists of alternatives, and (kind, what) pairs for nouns, verbs and pronouns."""
-    text = _star_each(text)
+    """A template to nodes: strings, lists of alternatives, and (mark, forms) pairs for nouns, verbs and pronouns.
+
+    >>> compile_phrase("*raise [<arm>|{p} hand]")
+    (('*', ('raise', 'raises', 'raising')), ' ', [(('<', (('arm', 'arms'),)),), (('{p}', None), ' hand')])
+    """
     nodes = []
-    for token in re.findall(r"\[[^\]]*\]|<[^>]*>|\{\w+\}|\*[\w-]+|[^\[<{*]+", text):
+    for token in re.findall(r"\[[^\]]*\]|<[^>]*>|\{\w+\}|\*[\w-]+|[^\[<{*]+", _star_each(text)):
         if token[0] == "[":
-            nodes.append([compile_phrase(option) for option in _options(token[1:-1])])
+            options = re.split(r"\|(?![^<]*>)", token[1:-1])  # at the bars outside <...>
+            nodes.append([compile_phrase(option) for option in options])
         elif token[0] == "<":
-            mode, colon, nouns = token[1:-1].rpartition(":")
-            if nouns[0] == "=":
-                mode, nouns = "=", nouns[1:]
-            nodes.append((mode or "own", tuple((noun, plural(noun)) for noun in nouns.split("|"))))
+            mark, nouns = re.fullmatch(r"(<(?:\w:|=)?)(.*)>", token).groups()
+            nodes.append((mark, tuple((noun, plural(noun)) for noun in nouns.split("|"))))
         elif token[0] == "{":
-            nodes.append((token[1:-1], None))
+            nodes.append((token, None))
         elif token[0] == "*":
-            nodes.append(("verb", (token[1:], third_person(token[1:]), gerund(token[1:]))))
+            nodes.append(("*", (token[1:], third_person(token[1:]), gerund(token[1:]))))
         else:
             nodes.append(token)
     return tuple(nodes)
@@ -71,13 +75,11 @@ def _star_each(text):
     return re.sub(r"\*\[([^\]]*)\]", lambda m: "[" + "|".join("*" + word for word in m[1].split("|")) + "]", text)
 
 
-def _options(text):
-    """Split at the bars that stand outside <...>."""
-    return re.split(r"\|(?![^<]*>)", text)
-
-
 def read_statements(text):
-    """data/statements.txt as [(rule line, {"V": [template, ...], "S": [(noun, state), ...], "N": ..., "X": ...})], templates compiled."""
+    """data/statements.txt as [(rule line, block), ...]; a block holds the compiled phrases.
+
+    Block: {"V": [template, ...], "S": [(noun, state), ...], "N": [template, ...], "X": [template, ...]}.
+    """
     blocks = []
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
@@ -86,29 +88,26 @@ def read_statements(text):
         if kind not in "VSNX":
             block = {"V": [], "S": [], "N": [], "X": []}
             blocks.append((line, block))
-        elif kind == "V":
-            block["V"].append(compile_phrase(rest))
-        elif kind == "S":
-            noun, _, states = rest.partition(" : ")
-            for state in _options_spaced(states):
-                block["S"].append((compile_phrase(noun), compile_phrase(state)))
-        else:
-            block[kind] += [compile_phrase(option) for option in _options_spaced(rest)]
+            continue
+        noun, _, states = rest.rpartition(" : ")
+        options = [rest] if kind == "V" else states.split(" | ")
+        compiled = [compile_phrase(option.strip()) for option in options]
+        block[kind] += [(compile_phrase(noun), state) for state in compiled] if kind == "S" else compiled
     return blocks
 
 
-def _options_spaced(text):
-    return [option.strip() for option in text.split(" | ")]
+BASE, THIRD, GERUND = range(3)  # the forms of a verb: raise, raises, raising
 
 
-class Voice:
-    """Who is spoken of, and how: the verb's form (0 base, 1 third person, 2 gerund), whose body part, and the reflexive."""
-
-    def __init__(self, form, owner, reflexive="yourself"):
-        self.form, self.owner, self.reflexive = form, owner, reflexive
+class Voice(NamedTuple):
+    """Who is spoken of, and how: the verb's form, whose body part ("your", "the", "") and the reflexive."""
+    form: int
+    owner: str
+    reflexive: str = "yourself"
 
 
 def pick(rng, options):
+    """One of the options, for exactly one rng.random(), which is also quicker than rng.choice."""
     return options[int(rng.random() * len(options))]
 
 
@@ -126,56 +125,68 @@ def say(nodes, voice, side, rng):
 
 
 def _noun(nouns, voice, side, rng):
+    """<arm>: "your left arm"; of both sides "both arms", "your arms" or "both your arms"."""
     one, many = pick(rng, nouns)
     if side != "both":
         return f"{voice.owner} {side} {one}"
     chance = rng.random()
-    if chance < 0.45 or chance > 0.9 and voice.owner == "the":
+    if chance < 0.45 or (chance > 0.9 and voice.owner == "the"):
         return f"both {many}"
     return f"{voice.owner} {many}" if chance < 0.9 else f"both {voice.owner} {many}"
 
 
 def _same_side(nouns, voice, side, rng):
     one, many = pick(rng, nouns)
-    return many if side == "both" else f"{side} {one}" if rng.random() < 0.6 else one
-
-
-def _other_side(nouns, voice, side, rng):
-    return f"{voice.owner} {_OTHER[side]} {pick(rng, nouns)[0]}"
+    if side == "both":
+        return many
+    return f"{side} {one}" if rng.random() < 0.6 else one
 
 
 _OTHER = {"left": "right", "right": "left"}
-_SAY = {"own": _noun, "=": _same_side, "o": _other_side,
-        "s": lambda nouns, voice, side, rng: nouns[0][1] if side == "both" else f"{side} {nouns[0][0]}",
-        "verb": lambda forms, voice, side, rng: forms[voice.form],
-        "p": lambda _, voice, side, rng: voice.owner,
-        "self": lambda _, voice, side, rng: voice.reflexive,
-        "L": lambda _, voice, side, rng: side,
-        "O": lambda _, voice, side, rng: _OTHER[side]}
-
+_SAY = {  # by the mark that opens it in data/statements.txt
+    "<": _noun,
+    "<=": _same_side,
+    "<s:": lambda nouns, voice, side, rng: nouns[0][1] if side == "both" else f"{side} {nouns[0][0]}",
+    "<o:": lambda nouns, voice, side, rng: f"{voice.owner} {_OTHER[side]} {pick(rng, nouns)[0]}",
+    "*": lambda forms, voice, side, rng: forms[voice.form],
+    "{p}": lambda _, voice, side, rng: voice.owner,
+    "{self}": lambda _, voice, side, rng: voice.reflexive,
+    "{L}": lambda _, voice, side, rng: side,
+    "{O}": lambda _, voice, side, rng: _OTHER[side],
+}
 _KEEP = compile_phrase("*[keep|keep|hold|have]")
 _DO = compile_phrase("*[do|do|do|hold|get into|go into]")
 _STRIKE = compile_phrase("*[do|hold|strike|take|get into|assume]")
-# subject, its pronoun, possessive, reflexive, verb form (1: "raises", 0: "raise")
-PERSONS = ([(name, "he", "his", "himself", 1) for name in ("a man", "the man", "he", "he", "a guy", "a boy", "an old man", "the boy", "this man")]
-           + [(name, "she", "her", "herself", 1) for name in ("a woman", "the woman", "she", "she", "a girl", "a lady", "the girl", "this woman")]
-           + [(name, "he", "his", "himself", 1) for name in ("a person", "the person", "an athlete", "a dancer", "an actor")]
-           + [(name, "she", "her", "herself", 1) for name in ("a person", "the person", "a dancer", "a gymnast", "an athlete")]
-           + [(name, "they", "their", "themselves", 1) for name in ("a person", "the person", "someone", "somebody", "a human", "one person")]
-           + [("the figure", "it", "its", "itself", 1), ("a figure", "it", "its", "itself", 1), ("they", "they", "their", "themselves", 0)]
-           + [("you", "you", "your", "yourself", 0), ("i", "i", "my", "myself", 0)])
+# Subject, pronoun, owner, reflexive, form of the verb. A subject written twice is drawn twice as often.
+_PEOPLE = [(subject, *others) for subjects, *others in (
+    ("a man|the man|he|he|a guy|a boy|an old man|the boy|this man", "he", "his", "himself", THIRD),
+    ("a woman|the woman|she|she|a girl|a lady|the girl|this woman", "she", "her", "herself", THIRD),
+    ("a person|the person|an athlete|a dancer|an actor", "he", "his", "himself", THIRD),
+    ("a person|the person|a dancer|a gymnast|an athlete", "she", "her", "herself", THIRD),
+    ("a person|the person|someone|somebody|a human|one person", "they", "their", "themselves", THIRD),
+) for subject in subjects.split("|")]
+PERSONS = [
+    *_PEOPLE,
+    ("the figure", "it", "its", "itself", THIRD), ("a figure", "it", "its", "itself", THIRD),
+    ("they", "they", "their", "themselves", BASE), ("you", "you", "your", "yourself", BASE),
+    ("i", "i", "my", "myself", BASE),
+]
 
 
 class Unit:
-    """One thing to say: a block of the table, the side it is said of, and whether its part is one or two."""
+    """One thing to say: a block of phrases and the side it is said of ("left", "right", "both" or None)."""
 
     def __init__(self, block, side):
         self.block, self.side = block, side
 
+    def _say(self, template, voice, rng):
+        return say(template, voice, self.side, rng)
+
     def verb(self, voice, rng):
+        """What one does: "raise your left arm"; a name is done ("do a lunge"), a state is kept ("keep it up")."""
         block = self.block
         if block["V"] and (not block["N"] or rng.random() < 0.75):
-            return say(pick(rng, block["V"]), voice, self.side, rng)
+            return self._say(pick(rng, block["V"]), voice, rng)
         if block["N"]:
             name = self.name(voice, rng)
             frame = _STRIKE if name.endswith(("pose", "position", "stance")) else _DO
@@ -183,27 +194,28 @@ class Unit:
         return f"{say(_KEEP, voice, None, rng)} {self.state(voice, rng)}"
 
     def state(self, voice, rng):
-        noun, state = pick(rng, self.block["S"])
-        return f"{say(noun, voice, self.side, rng)} {say(state, voice, self.side, rng)}"
+        """A part and its state: "your left arm raised"."""
+        return " ".join(self._part_and_state(voice, rng))
 
     def sentence(self, voice, rng):
-        noun, state = pick(rng, self.block["S"])
-        noun = say(noun, voice, self.side, rng)
-        verb = "are" if noun.rpartition(" ")[2] in _PLURALS else "is"
-        return f"{noun} {verb} {say(state, voice, self.side, rng)}"
+        """A part and its state as a sentence: "your left arm is raised"."""
+        part, state = self._part_and_state(voice, rng)
+        return f"{part} {'are' if part.rpartition(' ')[2] in _TAKES_ARE else 'is'} {state}"
+
+    def _part_and_state(self, voice, rng):
+        return [self._say(template, voice, rng) for template in pick(rng, self.block["S"])]
 
     def name(self, voice, rng):
-        return say(pick(rng, self.block["N"]), voice, self.side, rng)
+        return self._say(pick(rng, self.block["N"]), voice, rng)
 
     def short(self, voice, rng):
-        """The shortest: a name, a part and its state, or a gerund."""
-        kinds = [kind for kind in "XXNSV" if self.block[kind]]
-        kind = pick(rng, kinds)
+        """The shortest: a whole caption, a name, a part and its state, or a gerund."""
+        kind = pick(rng, [kind for kind in "XXNSV" if self.block[kind]])
         if kind == "S":
             return self.state(voice, rng)
         if kind == "V":
-            return say(pick(rng, self.block["V"]), Voice(2, voice.owner, voice.reflexive), self.side, rng)
-        return say(pick(rng, self.block[kind]), voice, self.side, rng)
+            voice = voice._replace(form=GERUND)
+        return self._say(pick(rng, self.block[kind]), voice, rng)
 
 
 def with_article(name):
@@ -211,129 +223,158 @@ def with_article(name):
 
 
 def listed(items, rng):
+    """The items with commas between them and, mostly, an "and" before the last."""
     if len(items) == 1:
         return items[0]
     joint = pick(rng, (" and ", " and ", ", and ", ", "))
     return ", ".join(items[:-1]) + joint + items[-1]
 
 
+def _list_of(phrase, units, voice, rng):
+    """The units listed in one of their forms: phrase is Unit.verb, Unit.state or Unit.sentence."""
+    return listed([phrase(unit, voice, rng) for unit in units], rng)
+
+
+def _split(units, chance, rng):
+    """The units as two sentences: all in the first one if they are one or two, else with the given chance."""
+    whole = len(units) < 3 or rng.random() < chance
+    place = len(units) if whole else 1 + int(rng.random() * (len(units) - 1))
+    return units[:place], units[place:]
+
+
 def _clauses(units, voice, rng):
     """Verb phrases, then the rest as "with ..." or "while ...": "stand upright with your left arm raised"."""
-    first, rest = units[0].verb(voice, rng), units[1:]
+    text, rest = units[0].verb(voice, rng), units[1:]
     if not rest:
-        return first
+        return text
     with_states = [unit for unit in rest if unit.block["S"] and rng.random() < 0.6]
     verbs = [unit for unit in rest if unit not in with_states]
-    text = first
     if verbs:
-        chance = rng.random()
-        if chance < 0.2 and not with_states:
-            gerund_voice = Voice(2, voice.owner, voice.reflexive)
-            text += pick(rng, (" while ", ", ", " and at the same time " if voice.form == 2 else " while ")) + listed(
-                [unit.verb(gerund_voice, rng) for unit in verbs], rng)
+        if rng.random() < 0.2 and not with_states:
+            meanwhile = " and at the same time " if voice.form == GERUND else " while "
+            text += pick(rng, (" while ", ", ", meanwhile))
+            text += _list_of(Unit.verb, verbs, voice._replace(form=GERUND), rng)
         else:
-            text = listed([first] + [unit.verb(voice, rng) for unit in verbs], rng)
+            text = listed([text] + [unit.verb(voice, rng) for unit in verbs], rng)
     if with_states:
-        text += pick(rng, (" with ", ", with ", ", ")) + listed([unit.state(voice, rng) for unit in with_states], rng)
+        text += pick(rng, (" with ", ", with ", ", ")) + _list_of(Unit.state, with_states, voice, rng)
     return text
 
 
-def imperative(units, rng):
-    owner = pick(rng, ("your", "your", "your", "your", "the", ""))
-    voice = Voice(0, owner)
-    split = len(units) if len(units) < 3 or rng.random() < 0.6 else 1 + int(rng.random() * (len(units) - 1))
-    text = _clauses(units[:split], voice, rng)
-    if split < len(units):
-        text += pick(rng, (". ", "; ", ". then ", ". also, ")) + _clauses(units[split:], voice, rng)
-    opening = pick(rng, ("", "", "", "", "", "", "", "", "please ", "now ", "try to ", "just ", "can you ", "you should "))
-    return ("please " if opening == "can you " and ". " in text else opening) + text
+def as_order(units, rng):
+    """An order: "please raise your left arm"."""
+    voice = Voice(BASE, pick(rng, ("your", "your", "your", "your", "the", "")))
+    first, then = _split(units, 0.6, rng)
+    text = _clauses(first, voice, rng)
+    if then:
+        text += pick(rng, (". ", "; ", ". then ", ". also, ")) + _clauses(then, voice, rng)
+    opening = pick(rng, 8 * ("",) + ("please ", "now ", "try to ", "just ", "can you ", "you should "))
+    two_sentences = ". " in text
+    return ("please " if opening == "can you " and two_sentences else opening) + text
 
 
-def third(units, rng):
+def as_sentence(units, rng):
+    """A sentence about someone: "a woman is raising her left arm"."""
     subject, pronoun, owner, reflexive, form = pick(rng, PERSONS)
-    be = {"i": "am"}.get(subject, "is" if form else "are")
     going_on = rng.random() < 0.55
-    voice = Voice(2 if going_on else form, owner, reflexive)
-    split = len(units) if len(units) < 3 or rng.random() < 0.5 else 1 + int(rng.random() * (len(units) - 1))
-    text = f"{subject} {be + ' ' if going_on else ''}{_clauses(units[:split], voice, rng)}"
-    if split == len(units):
+    voice = Voice(GERUND if going_on else form, owner, reflexive)
+    first, then = _split(units, 0.5, rng)
+    be = "am " if subject == "i" else "is " if form == THIRD else "are "
+    text = f"{subject} {be if going_on else ''}{_clauses(first, voice, rng)}"
+    if not then:
         return text
-    rest = units[split:]
-    if all(unit.block["S"] for unit in rest):
-        return text + pick(rng, (". ", "; ", ", and ")) + listed([unit.sentence(voice, rng) for unit in rest], rng)
-    form = 0 if pronoun in ("they", "you", "i") else 1
-    return text + pick(rng, (". ", "; ", ", and ")) + f"{pronoun} {_clauses(rest, Voice(form, owner, reflexive), rng)}"
+    text += pick(rng, (". ", "; ", ", and "))
+    if all(unit.block["S"] for unit in then):
+        return text + _list_of(Unit.sentence, then, voice, rng)
+    form = BASE if pronoun in ("they", "you", "i") else THIRD
+    return text + f"{pronoun} {_clauses(then, voice._replace(form=form), rng)}"
 
 
-def gerunds(units, rng):
-    return _clauses(units, Voice(2, pick(rng, ("the", "the", "your", "his", "her", "", "their"))), rng)
+def as_gerunds(units, rng):
+    """Only what is being done: "raising the left arm"."""
+    return _clauses(units, Voice(GERUND, pick(rng, ("the", "the", "your", "his", "her", "", "their"))), rng)
 
 
-def telegraphic(units, rng):
-    voice = Voice(2, pick(rng, ("", "", "", "the")))
-    joint = pick(rng, (", ", ", ", ", ", "; ", " and ")) if len(units) < 3 else pick(rng, (", ", ", ", "; "))
+def as_telegram(units, rng):
+    """The fewest words: "left arm up, knees bent"."""
+    voice = Voice(GERUND, pick(rng, ("", "", "", "the")))
+    joint = pick(rng, (", ", ", ", ", ", "; ", " and ") if len(units) < 3 else (", ", ", ", "; "))
     return joint.join(unit.short(voice, rng) for unit in units)
 
 
-def noun_phrase(units, rng):
-    subject, _, owner, reflexive, _ = pick(rng, PERSONS[:-5])
+def as_noun_phrase(units, rng):
+    """A picture's title: "a dancer in a lunge with her left arm raised"."""
+    subject, _, owner, reflexive, _ = pick(rng, _PEOPLE)
     subject = {"he": "a man", "she": "a woman"}.get(subject, subject)
     if rng.random() < 0.2:
         subject = re.sub("^(a|an|the|one|this) ", "", subject)
-    first = units[0]
-    rest = units[1:] if first.block["N"] and rng.random() < 0.5 else None
-    if rest is not None:
-        name = first.name(Voice(2, owner, reflexive), rng)
-        text = pick(rng, (f"{with_article(name)}", f"{subject} in {with_article(name)}", name, with_article(name)))
-        if not rest:
-            return text
-        voice = Voice(2, "the" if not text.startswith(subject) else owner, reflexive)
-        states, others = [u for u in rest if u.block["S"]], [u for u in rest if not u.block["S"]]
-        if others:
-            text += ", " + listed([u.verb(voice, rng) for u in others], rng)
-        return text + ((" with " if not others else ", ") + listed([u.state(voice, rng) for u in states], rng) if states else "")
+    voice = Voice(GERUND, owner, reflexive)
+    if units[0].block["N"] and rng.random() < 0.5:
+        return _named(units, subject, voice, rng)
     if all(unit.block["S"] for unit in units) and rng.random() < 0.6:
-        subject, owner = pick(rng, ((subject, owner), ("a pose", "the"), ("a figure", "the"), ("someone", "their"), ("pose", "the")))
-        return f"{subject} with {listed([unit.state(Voice(2, owner), rng) for unit in units], rng)}"
-    start = pick(rng, ("", "", "", "", "", "picture of ", "a pose of ", "show me ", "the pose of ", "draw ", "make ", "i want "))
-    return f"{start}{subject} {_clauses(units, Voice(2, owner, reflexive), rng)}"
+        someone = ((subject, owner), ("a pose", "the"), ("a figure", "the"), ("someone", "their"), ("pose", "the"))
+        subject, owner = pick(rng, someone)
+        return f"{subject} with {_list_of(Unit.state, units, Voice(GERUND, owner), rng)}"
+    openings = 5 * ("",) + ("picture of ", "a pose of ", "show me ", "the pose of ", "draw ", "make ", "i want ")
+    return f"{pick(rng, openings)}{subject} {_clauses(units, voice, rng)}"
 
 
-def states(units, rng):
+def _named(units, subject, voice, rng):
+    """The first unit's name, with or without someone in it, then the rest: "a lunge with the left arm raised"."""
+    name = units[0].name(voice, rng)
+    pose = with_article(name)
+    text = pick(rng, (pose, f"{subject} in {pose}", name, pose))
+    if not text.startswith(subject):
+        voice = voice._replace(owner="the")
+    states = [unit for unit in units[1:] if unit.block["S"]]
+    others = [unit for unit in units[1:] if not unit.block["S"]]
+    if others:
+        text += ", " + _list_of(Unit.verb, others, voice, rng)
+    if states:
+        text += (", " if others else " with ") + _list_of(Unit.state, states, voice, rng)
+    return text
+
+
+def as_parts(units, rng):
     """Whole sentences about parts: "the left arm is raised and both knees are bent"; what has no part is said first."""
-    subject, pronoun, owner, reflexive, form = pick(rng, PERSONS)
+    subject, _, owner, reflexive, form = pick(rng, PERSONS)
     voice = Voice(form, pick(rng, (owner, "the", "your")), reflexive)
-    plain = [unit for unit in units if unit.block["S"]]
+    states = [unit for unit in units if unit.block["S"]]
     others = [unit for unit in units if not unit.block["S"]]
     if others:
         if voice.owner == "your":
-            voice = Voice(form, owner, reflexive)
+            voice = voice._replace(owner=owner)
         text = f"{subject} {_clauses(others, voice, rng)}"
-        return text + (pick(rng, (", and ", "; ", ". ")) + listed([unit.sentence(voice, rng) for unit in plain], rng) if plain else "")
-    opening = pick(rng, ("", "", "", "", "", "a pose where ", "a pose in which ", "someone whose ")) if voice.owner == "the" else ""
-    text = listed([unit.sentence(Voice(form, "", reflexive) if "whose" in opening else voice, rng) for unit in plain], rng)
-    return opening + text
+        if states:
+            text += pick(rng, (", and ", "; ", ". ")) + _list_of(Unit.sentence, states, voice, rng)
+        return text
+    openings = 5 * ("",) + ("a pose where ", "a pose in which ", "someone whose ")
+    opening = pick(rng, openings) if voice.owner == "the" else ""
+    if "whose" in opening:
+        voice = voice._replace(owner="")
+    return opening + _list_of(Unit.sentence, states, voice, rng)
 
 
-STYLES = ((imperative, 0.29), (third, 0.2), (gerunds, 0.11), (telegraphic, 0.2), (noun_phrase, 0.1), (states, 0.1))
+STYLES = {as_order: 0.29, as_sentence: 0.2, as_gerunds: 0.11, as_telegram: 0.2, as_noun_phrase: 0.1, as_parts: 0.1}
 
 
 def compose(units, rng):
     """The units as one caption in one style, spaced, cased and stopped as people type."""
-    chance, place = rng.random(), 0
+    chance = rng.random()
     if len(units) == 1 and rng.random() < 0.3:
-        place = 3
-    else:
-        while chance > STYLES[place][1] and place < len(STYLES) - 1:
-            chance -= STYLES[place][1]
-            place += 1
-    return finish(STYLES[place][0](units, rng), rng)
+        return finish(as_telegram(units, rng), rng)
+    for style, share in STYLES.items():
+        if chance <= share:
+            break
+        chance -= share
+    return finish(style(units, rng), rng)
 
 
 def finish(text, rng):
-    text = re.sub(r"\bi\b", "I", re.sub(r" +", " ", text).strip().replace(" ,", ",").replace(" ;", ";").replace(" .", "."))
-    chance = rng.random()
-    if chance < 0.65:
+    """The text without stray spaces, its sentences mostly with a capital and a full stop, but not always."""
+    text = re.sub(r" +", " ", text).strip().replace(" ,", ",").replace(" ;", ";").replace(" .", ".")
+    text = re.sub(r"\bi\b", "I", text)
+    if rng.random() < 0.65:
         text = re.sub(r"(^|[.] )([a-z])", lambda m: m[1] + m[2].upper(), text)
     if text.lower().startswith("can you"):
         return text + ("?" if rng.random() < 0.7 else "")
@@ -342,17 +383,23 @@ def finish(text, rng):
     return text
 
 
+# What the functions above say of their own accord.
+_FRAMES = """
+*[keep|hold|have|do|strike|take|get into|go into|assume] draw make i want where which whose please now try to just can
+you should then also at the same time while with and is are am a an both left right one picture of pose figure someone
+show me in something
+"""
+
+
 def words_of(statements):
     """The lower-case words that captions made from this text (data/statements.txt) can hold."""
-    text = " ".join(line[2:] for line in statements.splitlines() if line[:2] in ("V ", "S ", "N ", "X "))
-    text += " *[keep|hold|have|do|strike|take|get into|go into|assume] draw make i want where which whose " + " ".join(" ".join(person[:4]) for person in PERSONS) + _FRAME_WORDS
-    text = _star_each(text)
+    phrases = [line[2:] for line in statements.splitlines() if line[:2] in ("V ", "S ", "N ", "X ")]
+    people = [word for person in PERSONS for word in person[:4]]
+    text = _star_each(" ".join([*phrases, *people, _FRAMES]))
     verbs = {form for verb in re.findall(r"\*([\w-]+)", text) for form in (third_person(verb), gerund(verb))}
     nouns = {plural(noun) for found in re.findall(r"<(?:\w:|=)?([^>]*)>", text) for noun in found.split("|")}
-    plain = re.sub(r"<(?:\w:|=)|\{\w+\}", " ", text.replace("{L}-", "left-") + text.replace("{L}-", "right-"))
-    words = set(re.findall(r"[a-z0-9'-]+", plain.lower())) | {word for phrase in verbs | nouns for word in phrase.split()}
+    sided = text.replace("{L}-", "left-") + text.replace("{L}-", "right-")
+    plain = re.sub(r"<(?:\w:|=)|\{\w+\}", " ", sided)
+    words = set(re.findall(r"[a-z0-9'-]+", plain.lower()))
+    words |= {word for phrase in verbs | nouns for word in phrase.split()}
     return frozenset(words | {half for word in words for half in word.split("-") if half})
-
-
-_FRAME_WORDS = (" please now try to just can you should then also at the same time while with and is are am a an both left right one "
-                "picture of pose figure someone show me in something")
