@@ -1,5 +1,6 @@
 """Samples: what a policy is asked, what it should answer, and where their poses and sentences come from."""
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,14 +97,29 @@ def talk_sample(rng):
     return Sample(rng.choice(asked), rng.choice(answers), task="talk")
 
 
-def text_sample(pose, holds, rng, *, weights=None):
+def text_sample(pose, holds, rng, *, body, weights=None):
     """A pose, a fresh sentence that is true of it, and an answer that shows it.
 
     pose: (24, 3, 3); holds: (S,) bool, which of captions.STATEMENTS hold; weights: captions.weights_for(how common each is).
     """
     caption = captions.describe(holds, rng, weights=weights)
+    pose, statements = to_the_right(caption, pose, body)
     question = rng.choice(QUESTIONS).format(caption.text)
-    return Sample(question, rng.choice(ANSWERS), pose, statements=caption.statements)
+    return Sample(question, rng.choice(ANSWERS), pose, statements=statements)
+
+
+def to_the_right(caption, pose, body):
+    """A sentence that names no side ("a soldier salutes") means the right one: its pose and statements, mirrored if they
+    are of the left. Otherwise such a sentence would have two answers, and a mean pose between them that is neither."""
+    sided = [captions.STATEMENTS[i].name for i in caption.statements if captions.MIRROR[i] not in caption.statements]
+    if not sided or re.search("left|right", caption.text.lower()):
+        return pose, caption.statements
+    mirrored, statements = flip_pose(pose), tuple(sorted(captions.MIRROR[i] for i in caption.statements))
+    of_the_left = all(re.search("left|right", name)[0] == "left" for name in sided)
+    # No body is quite symmetric: what held by a hair's breadth may not hold of the mirror image.
+    if of_the_left and captions.satisfied(statements, body.joints(mirrored)).all():
+        return mirrored, statements
+    return pose, caption.statements
 
 
 def known_words():

@@ -64,14 +64,15 @@ def evaluate(policy, poses, *, body, seed=0, limit=1000, name=None, progress=Tru
     real = body.joints(poses.pose)
     true = captions.holds(real)
     rng, weights = random.Random(seed), captions.weights_for(true.float().mean(0))
-    samples = [text_sample(poses.pose[i], true[i], rng, weights=weights) for i in pick.tolist()]
+    samples = [text_sample(poses.pose[i], true[i], rng, body=body, weights=weights) for i in pick.tolist()]
 
     drawn, failed = [], []
     for i in tqdm(range(0, len(samples), 50), desc="evaluate", disable=not progress):
         pose, _, _ = policy.generate([s.question for s in samples[i : i + 50]], n=1 + DRAWS, seed=seed + i)
         drawn.append(body.joints(pose.cpu()))
         failed.append(pose.isnan().flatten(2).any(-1).cpu())
-    joints, failed, truth = torch.cat(drawn), torch.cat(failed), real[pick]  # (P, 9, 24, 3), (P, 9), (P, 24, 3)
+    joints, failed = torch.cat(drawn), torch.cat(failed)  # (P, 9, 24, 3), (P, 9)
+    truth = body.joints(torch.stack([s.pose for s in samples]))  # (P, 24, 3)
 
     report = {"model": name or policy.name, "seed": seed, "body": body.name, "joints": "open-24", "prompts": len(samples),
               "missing_mm": MISSING_MM, "draws": DRAWS}

@@ -145,7 +145,8 @@ def sft_batch(poses, body, weights, config, step):
     talk = sum(rng.random() < config.talk_share for _ in range(config.batch_size))
     drawn = grow(poses, count=config.batch_size - talk, generator=generator)
     true = captions.holds(body.joints(drawn))
-    return [text_sample(p, t, rng, weights=weights) for p, t in zip(drawn, true)] + [talk_sample(rng) for _ in range(talk)]
+    posed = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(drawn, true)]
+    return posed + [talk_sample(rng) for _ in range(talk)]
 
 
 def micro_batches(samples, size):
@@ -193,7 +194,7 @@ def exam_samples(poses, body, weights, *, count=512, seed=0):
     pick = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))[:count]
     true = captions.holds(body.joints(poses[pick]))
     rng = random.Random(seed)
-    return [text_sample(p, t, rng, weights=weights) for p, t in zip(poses[pick], true)]
+    return [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(poses[pick], true)]
 
 
 @torch.no_grad()

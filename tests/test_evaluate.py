@@ -21,55 +21,62 @@ def poses():
 
 
 class Oracle:
-    """A policy that answers with given poses: the truth of sample 0, then whatever `draw` makes of it."""
+    """A policy that knows which poses are asked for and answers with what `make` makes of them."""
 
     name = "oracle"
 
-    def __init__(self, answers):
-        self.answers, self.at = answers, 0
+    def __init__(self, asked, make):
+        self.asked, self.make, self.at = asked, make, 0
 
     def generate(self, questions, *, n, seed):
-        part = self.answers[self.at : self.at + len(questions), :n]
+        part = self.make(torch.stack(self.asked))[self.at : self.at + len(questions)]
         self.at += len(questions)
-        return part, [["It is <POSE>."] * n for _ in questions], torch.zeros(len(part), n)
+        return part[:, None].repeat(1, n, 1, 1, 1), [["It is <POSE>."] * n for _ in questions], torch.zeros(len(part), n)
 
 
-def report(poses, answers, body, **settings):
+@pytest.fixture
+def report(poses, body, monkeypatch):
+    """report(make): what evaluate says of a policy that answers pose p with make(p)."""
+    asked, real = [], evaluate.text_sample
+
+    def recorded(*arguments, **settings):
+        sample = real(*arguments, **settings)
+        asked.append(sample.pose)
+        return sample
+
+    monkeypatch.setattr(evaluate, "text_sample", recorded)
     count = len(poses)
     pose_set = PoseSet(poses, np.full(count, ""), np.arange(count), np.full(count, ""))
-    pick = torch.randperm(count, generator=torch.Generator().manual_seed(0))  # the order evaluate asks in for seed 0
-    return evaluate.evaluate(Oracle(answers[pick]), pose_set, body=body, progress=False, **settings)
+    return lambda make: evaluate.evaluate(Oracle(asked, make), pose_set, body=body, progress=False)
 
 
-def test_the_truth_itself_has_no_error_and_satisfies_everything(poses, body):
-    truth = poses[:, None].expand(-1, 1 + evaluate.DRAWS, 24, 3, 3)
-    result = report(poses, truth, body)
+def test_the_truth_itself_has_no_error_and_satisfies_everything(report):
+    result = report(lambda truth: truth)
     for column in ("mean", "samples", "real"):
-        assert result["satisfied"][column] == 1.0
+        assert result["satisfied"][column] == pytest.approx(1.0)
         assert result["mpjpe_mm"][column] < 1e-3 and result["pa_mpjpe_mm"][column] < 1e-2
         assert result["format_failures"][column] == 0.0
     assert result["nearest_real_mm"]["mean"] == pytest.approx(result["nearest_real_mm"]["real"], rel=1e-4)
     assert result["diversity_mm"]["samples"] == 0.0 < result["diversity_mm"]["real"]
 
 
-def test_other_peoples_poses_satisfy_less(poses, body):
-    wrong = poses.roll(1, 0)[:, None].expand(-1, 1 + evaluate.DRAWS, 24, 3, 3)
-    result = report(poses, wrong, body)
+def test_other_peoples_poses_satisfy_less(report):
+    result = report(lambda truth: truth.roll(1, 0))
     assert result["satisfied"]["mean"] < 0.7 and result["mpjpe_mm"]["mean"] > 50
 
 
-def test_a_missing_pose_counts_as_a_failure_with_the_stated_penalty(poses, body):
-    answers = poses[:, None].repeat(1, 1 + evaluate.DRAWS, 1, 1, 1)
-    answers[:12] = torch.nan
-    result = report(poses, answers, body)
+def test_a_missing_pose_counts_as_a_failure_with_the_stated_penalty(report):
+    def half(truth):
+        return torch.cat([torch.full_like(truth[:12], torch.nan), truth[12:]])
+
+    result = report(half)
     assert result["format_failures"]["mean"] == result["format_failures"]["samples"] == 0.5
     assert result["mpjpe_mm"]["mean"] == pytest.approx(evaluate.MISSING_MM / 2, rel=1e-4)
     assert 0.2 < result["satisfied"]["mean"] < 0.8
 
 
-def test_a_policy_that_never_poses_is_measured_too(poses, body):
-    answers = torch.full((len(poses), 1 + evaluate.DRAWS, 24, 3, 3), torch.nan)
-    result = report(poses, answers, body)
+def test_a_policy_that_never_poses_is_measured_too(report):
+    result = report(lambda truth: torch.full_like(truth, torch.nan))
     assert result["satisfied"]["samples"] == 0.0 and result["format_failures"]["mean"] == 1.0
     assert result["diversity_mm"]["samples"] is None
 
