@@ -104,8 +104,9 @@ print("the same answers and poses as the package's, for", len(sentences), "sente
 # ## One sentence, many bodies
 #
 # A sentence leaves most of a body open. So the head gives a mean *and* a spread, and one may draw. Sample 0 is the mean of the
-# likeliest answer; the others are draws of answer and pose: where the words decide they agree, where the words are silent they
-# differ.
+# likeliest answer; the others are draws of answer and pose. Where the words decide they should agree, where the words are silent
+# they may differ. Look closely: some of them do not wave, and some no one could stand in. The spread has no notion of what
+# belongs together in a body, and that is one thing the reward is for.
 
 # %%
 sentence = "The man is waving with his right hand."
