@@ -74,7 +74,8 @@ _THANKS = ("You are welcome.", "My pleasure.")
 _ABOUT = ("I turn words into a 3D human pose.", "I am a small model that poses a body.")
 # Questions that are answered by words alone: (ways to ask, ways to answer).
 TALK = (
-    (("hello", "hi", "hi there", "hey", "good morning", "hello, how are you?", "how are you today?"), _GREETING),
+    (("hello", "hi", "hi there", "hey", "good morning", "good evening", "hello, how are you?", "how are you today?",
+      "how are you?", "nice to meet you"), _GREETING),
     (("thanks", "thank you", "thank you very much", "great, thanks!"), _THANKS),
     (("who are you?", "what are you?", "what can you do?", "what is your name?", "help", "what is this?"), _ABOUT),
     (("what is SMPL?", "tell me about SMPL", "what does SMPL mean?"),
@@ -86,7 +87,7 @@ TALK = (
      + tuple(f"tell me {x}" for x in ("a joke", "a story", "the time", "something about history", "the news"))
      + tuple(f"write {x}" for x in ("a poem", "a letter", "some code", "an email"))
      + ("who is the president?", "where is Paris?", "how old is the earth?", "what is two plus two?",
-        "is it raining?", "do you like music?", "why is the sky blue?", "can you cook dinner?",
+        "is it raining?", "do you like music?", "do you like pizza?", "why is the sky blue?", "can you cook dinner?",
         "who wrote this book?", "translate this word", "which car should I buy?", "when does the train leave?"), _OTHER),
 )
 
@@ -94,7 +95,10 @@ TALK = (
 def talk_sample(rng):
     """A question about something else, with an answer of words only."""
     asked, answers = rng.choice(TALK)
-    return Sample(rng.choice(asked), rng.choice(answers), task="talk")
+    question = rng.choice(asked)
+    if rng.random() < 0.5:  # how a question ends must not be what gives it away
+        question = question.rstrip("?!.") + rng.choice(("", ".", "!", "?", " please", ", please."))
+    return Sample(question, rng.choice(answers), task="talk")
 
 
 def text_sample(pose, holds, rng, *, body, weights=None):

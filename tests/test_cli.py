@@ -8,6 +8,7 @@ import pickle
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -381,7 +382,7 @@ def test_demo_writes_its_pictures(tmp_path, capsys):
     assert run("demo", "--out", tmp_path / "demo", "--seed", 3) == 0
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"poses.npz", "poses.png"}
     made = np.load(tmp_path / "demo" / "poses.npz")
-    assert len(made["prompt"]) == 12 and np.isfinite(made["pose"]).all(-1).sum() >= 11
+    assert len(made["prompt"]) == 30 and np.isfinite(made["pose"]).all(-1).sum() >= 29
     with Image.open(tmp_path / "demo" / "poses.png") as picture:
         assert picture.size[0] > 1000
     assert "minirft generate" in capsys.readouterr().out
@@ -461,13 +462,13 @@ def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batche
     assert run(*whole) == 0
     draw = minirft.train.sft_batch
 
-    def stop_at_2(*arguments):
-        if arguments[-1] == 2:
-            raise KeyboardInterrupt
+    def stop_at_1(*arguments):
+        if arguments[-1] == 1:
+            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
         return draw(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(minirft.train, "sft_batch", stop_at_2)
+        patch.setattr(minirft.train, "sft_batch", stop_at_1)
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
     assert run(*stopped, "--resume") == 0
