@@ -2,8 +2,8 @@
 
 A *quantity* is one real measure of the joints (an angle, a distance, a signed offset, a height). A *statement* is an
 interval of one quantity, or a conjunction of intervals that has an everyday name (a lunge). Both, and the words for
-them, are data/statements.txt; how words become sentences is phrases.py. Kinds and first thresholds follow the
-posecode idea (PoseScript, ECCV 2022); the lists, the numbers and the words here are our own.
+them, are data/statements.txt; how words become sentences is phrases.py, with data/phrases.json. Kinds and first
+thresholds follow the posecode idea (PoseScript, ECCV 2022); the lists, the numbers and the words here are our own.
 
 Axes. "Up", "raised", "lean" and heights mean the world's vertical (+Y): that is what people say of someone bowing or
 lying. "In front of", "forward", "to the side" of arms and hands mean the torso's own axes (front, left_side,
@@ -68,19 +68,12 @@ MEASURES = {
         head_height: head floor up                    head_over_hip: skull mid_hip up
         seat_ahead: pelvis mid_ankle ahead""",
 }
-_DERIVED = ("mid_hip", "mid_shoulder", "mid_ankle", "breast", "chest", "belly", "back", "skull", "mouth", "nape",
-            "floor", "left_waist", "right_waist", "left_temple", "right_temple",
-            "left_thigh", "right_thigh", "left_upperarm", "right_upperarm")
-POINTS = tuple(JOINT) + _DERIVED
-AXES = ("up", "ahead", "left_aside", "right_aside", "front", "crown", "left_side", "right_side")
-
-
 def _normalised(vector):
     return vector / (vector.square().sum(-1, keepdim=True) + 1e-10).sqrt()
 
 
 def _points_and_axes(joints):
-    """Joints (..., 24, 3) to the POINTS, themselves and those derived from them, (..., P, 3), and AXES (..., A, 3)."""
+    """Joints (..., 24, 3) to what the measures speak of, {name: (..., 3)}: points (the joints and others) and axes."""
     at = {name: joints[..., index, :] for name, index in JOINT.items()}
     mid_hip = (at["left_hip"] + at["right_hip"]) / 2
     mid_shoulder = (at["left_shoulder"] + at["right_shoulder"]) / 2
@@ -100,7 +93,7 @@ def _points_and_axes(joints):
     middle = (at["pelvis"] + at["spine2"]) / 2
     floor = mid_hip.clone()
     floor[..., 1] = joints[..., 1].amin(-1)
-    derived = {
+    at |= {
         "mid_hip": mid_hip, "mid_shoulder": mid_shoulder, "mid_ankle": (at["left_ankle"] + at["right_ankle"]) / 2,
         "chest": (mid_shoulder + at["spine3"]) / 2 + 0.12 * front,
         "breast": at["spine3"] + 0.3 * front,  # far out: only the direction to it counts
@@ -108,15 +101,13 @@ def _points_and_axes(joints):
         "skull": skull, "mouth": at["head"] + 0.11 * face, "nape": skull - 0.10 * face,
     }
     for name, sign in (("left", 1), ("right", -1)):
-        derived[f"{name}_waist"] = at["pelvis"] + 0.08 * crown + sign * 0.17 * side
-        derived[f"{name}_temple"] = skull + 0.05 * face + sign * 0.10 * side
-        derived[f"{name}_thigh"] = (at[f"{name}_hip"] + at[f"{name}_knee"]) / 2
-        derived[f"{name}_upperarm"] = (at[f"{name}_shoulder"] + at[f"{name}_elbow"]) / 2
-    points = torch.cat([joints, torch.stack([derived[name] for name in _DERIVED], -2)], -2)
-    return points, torch.stack([up, ahead, aside, -aside, front, crown, side, -side], -2)
-
-
-_SIDE_LETTER = re.compile(r"(?<![a-z])[so](?=_)|(?<=_)[so]\b")
+        at[f"{name}_waist"] = at["pelvis"] + 0.08 * crown + sign * 0.17 * side
+        at[f"{name}_temple"] = skull + 0.05 * face + sign * 0.10 * side
+        at[f"{name}_thigh"] = (at[f"{name}_hip"] + at[f"{name}_knee"]) / 2
+        at[f"{name}_upperarm"] = (at[f"{name}_shoulder"] + at[f"{name}_elbow"]) / 2
+    axes = {"up": up, "ahead": ahead, "left_aside": aside, "right_aside": -aside,
+            "front": front, "crown": crown, "left_side": side, "right_side": -side}
+    return at, axes
 
 
 def _for_sides(text):
@@ -125,10 +116,9 @@ def _for_sides(text):
     >>> _for_sides("torso_s s_hand_o_knee"), _for_sides("hands")
     (['torso_left left_hand_right_knee', 'torso_right right_hand_left_knee'], ['hands'])
     """
-    if not _SIDE_LETTER.search(text):
-        return [text]
     sides = ({"s": "left", "o": "right"}, {"s": "right", "o": "left"})
-    return [_SIDE_LETTER.sub(lambda letter: side[letter[0]], text) for side in sides]
+    letter = r"(?<![a-z])[so](?=_)|(?<=_)[so]\b"
+    return list(dict.fromkeys(re.sub(letter, lambda found: side[found[0]], text) for side in sides))
 
 
 def _rows(measures):
@@ -143,7 +133,7 @@ _QUANTITY = {name: index for index, name in enumerate(QUANTITIES)}
 _IS_ANGLE = tuple(family in ("angle", "direction") for family, rows in _ROWS.items() for _ in rows)
 _WIDTH = torch.tensor([0.5 if is_angle else 0.15 for is_angle in _IS_ANGLE])  # of about one category: 30 degrees, 15 cm
 # Where to find what the measures of a family speak of: an index tensor for each of its points and its axis.
-_PLACE = {name: index for table in (POINTS, AXES) for index, name in enumerate(table)}
+_PLACE = {name: index for table in _points_and_axes(torch.zeros(24, 3)) for index, name in enumerate(table)}
 _COLUMNS = {
     family: [torch.tensor([_PLACE[name] for name in column]) for column in list(zip(*rows))[1:]]
     for family, rows in _ROWS.items()
@@ -169,7 +159,7 @@ def quantities(joints):
     shape = tuple(joints.shape)
     if shape[-2:] != (24, 3):
         raise InputError(f"joints have the shape {shape}; they must end in (24, 3): pass Body.joints(pose)")
-    points, axes = _points_and_axes(joints)
+    points, axes = (torch.stack(list(named.values()), -2) for named in _points_and_axes(joints))  # (..., P, 3)
     before, corner, after = (points[..., index, :] for index in _COLUMNS["angle"])
     angle = _angle_between(before - corner, after - corner)
     *ends, axis = _COLUMNS["direction"]
@@ -198,19 +188,17 @@ def _part(text):
     return index, float(low) * unit if low else -torch.inf, float(high) * unit if high else torch.inf
 
 
-def _both_sides(text):
-    """An interval of `b_knee` is one of the left and one of the right knee."""
-    return [re.sub(r"\bb_", side, text) for side in ("left_", "right_")] if re.search(r"\bb_", text) else [text]
-
-
 def _statements(text):
     """Each statement of data/statements.txt with its marks (! posture, ~ common) and its block of phrases."""
     for line, block in read_statements(text):
         for rule in _for_sides(line):
             head, body = rule.split(":")
             name, kind = head.lstrip("!~").split()
-            intervals = [interval for part in body.split(";") for interval in _both_sides(part.strip())]
-            yield Statement(name, kind, tuple(map(_part, intervals))), set(head[:2]) & set("!~"), block
+            # An interval of `b_knee` is one of the left and one of the right knee.
+            sides = ("left_", "right_")
+            intervals = [re.sub(r"\bb_", side, part.strip()) for part in body.split(";") for side in sides]
+            parts = tuple(map(_part, dict.fromkeys(intervals)))
+            yield Statement(name, kind, parts), set(head[:2]) & set("!~"), block
 
 
 _TEXT = (DATA / "statements.txt").read_text(encoding="utf-8")
@@ -244,7 +232,6 @@ def _interval_table():
 
 
 _MEASURED, _LOW, _HIGH, _ASKED = _interval_table()
-_LENGTH = torch.tensor([len(statement.parts) for statement in STATEMENTS])
 
 
 def holds(joints):
@@ -254,9 +241,8 @@ def holds(joints):
         values = quantities(joints).reshape(-1, len(QUANTITIES)).T.contiguous()[_MEASURED]
         inside = (values >= _LOW.to(values)[:, None]) & (values < _HIGH.to(values)[:, None])
         result = inside[_ASKED[:, 0]]  # (S, N)
-        for part in range(1, _ASKED.shape[1]):
-            longer = _LENGTH > part  # most statements are one interval: the few long ones alone pay for their length
-            result[longer] &= inside[_ASKED[longer, part]]
+        for asked in _ASKED.T[1:]:
+            result &= inside[asked]
     return result.T.reshape(*joints.shape[:-2], len(STATEMENTS))
 
 
@@ -387,4 +373,4 @@ def describe(holds_row, rng, *, count=None, weights=None):
 
 def vocabulary():
     """Every lower-case word the grammar can say: a sentence of other words was never met in training."""
-    return words_of(_TEXT)
+    return words_of(_BLOCKS)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minirft import captions
-from minirft.body import JOINT, MIRROR as JOINT_MIRROR, flip_pose, load_body, to_matrix
+from minirft import captions, phrases
+from minirft.body import DATA, JOINT, MIRROR as JOINT_MIRROR, flip_pose, load_body, to_matrix
 from minirft.captions import INDEX, MIRROR, STATEMENTS, describe, holds, quantities, satisfied, swap_sides, violation, vocabulary
 
 BODY = load_body()
@@ -303,6 +303,25 @@ def test_bad_input_is_named():
         satisfied(["no_such_thing"], torch.zeros(24, 3))
     with pytest.raises(captions.InputError, match="nothing to say"):
         describe(torch.zeros(len(STATEMENTS), dtype=torch.bool), random.Random(0))
+
+
+@pytest.mark.parametrize("damage, named", [
+    (None, "No such file"), (lambda text: text[:-9], "line"), (lambda text: text.replace('"keep"', '"kept"'), "it lacks 'keep'"),
+    (lambda text: text.replace('["i", "my", "myself", "am", ["i"]]', '["i"]'), "unpack"), (lambda text: "[]", "phrases.json"),
+])
+def test_a_missing_or_broken_file_of_phrases_is_named(tmp_path, damage, named):
+    path = tmp_path / "phrases.json"
+    if damage:
+        path.write_text(damage((DATA / "phrases.json").read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(captions.InputError, match=named) as error:
+        phrases.read_words(path)
+    assert str(path) in str(error.value) and "restore" in str(error.value)
+
+
+def test_an_option_written_into_the_file_is_said(monkeypatch, held):
+    monkeypatch.setitem(phrases._WORDS, "order, opening", ["kindly"])
+    assert any("kindly" in describe(held[0], random.Random(seed)).text.lower() for seed in range(30))
+    assert "kindly" in vocabulary()
 
 
 def test_a_thousand_poses_are_checked_a_hundred_times_faster_than_posecodes_were():
