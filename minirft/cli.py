@@ -1,12 +1,14 @@
-"""The command line: `minirft demo | generate | sft | evaluate | data | caption`."""
+"""The command line: `minirft demo | generate | sft | rft | evaluate | data | caption`."""
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import random
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -56,66 +58,200 @@ def main(argv=None):
 
 
 def demo(arguments):
-    """Sentences to pictures with the weights that ship."""
-    _pose(read_prompts(path=DATA / "prompts.txt"), out=arguments.out, seed=arguments.seed, device=arguments.device)
-    print('Your own: minirft generate "kneel on one knee, arms out to the sides" --out poses')
+    """Sentences to poses, a few minutes of HyGRPO, the same sentences again, and what a judge says of it."""
+    from . import train
+    from .evaluate import Instruments, exam_samples, verdict
+    from .policy import PosePolicy
+
+    began, out, body, seed = time.time(), Path(arguments.out), load_body(), arguments.seed
+    _check_writable(out)
+    sentences = read_prompts(path=DATA / "prompts.txt")
+    policy = PosePolicy.from_pretrained("mini-sft", device=arguments.device)
+    unseen = _poses("prior", seed + 1)  # no capture ships: "real" is what the prior draws
+    tools = Instruments.load(body, unseen[:5000])
+    exam = exam_samples(unseen[5000:], torch.arange(300), body=body, seed=seed)
+    before, first = verdict(policy, exam, tools), policy.generate(sentences, seed=seed)[0].cpu()
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        config = train.RFTConfig(steps=arguments.steps, seed=seed)
+        train.rft(policy, _poses("prior", seed), config, critics=_critics(body), out=folder)
+        policy.save_pretrained(out / "model")
+    after = verdict(policy, exam, tools)
+    second, answers = _answer(policy, sentences, body=body, out=out, seed=seed)
+    pose_sheet(body, torch.cat([first, second], 1), [f"{s} (before, after)" for s in sentences], path=out / "poses.png")
+    report = {"before": before, "after": after, "seconds": time.time() - began, "steps": arguments.steps, "seed": seed}
+    write_json(out / "metrics.json", report)
+    for sentence, said in zip(sentences, answers):
+        print(f"{sentence}\n    {said[0]}")
+    _show_verdict(before, after)
+    print(f"Wrote {out / 'poses.png'} (before and after {arguments.steps} steps), poses.npz, metrics.json, model.\n"
+          f'Your own: minirft generate "kneel on one knee, arms out to the sides" --model {out / "model"} --out poses')
+
+
+def _show_verdict(before, after):
+    """The two verdicts side by side."""
+    def recalls(one):
+        return [f"{sum(one[k]['t2p'].values()) / 3:.1f}" for k in ("judge", "reward_model")]
+    def shares(one):
+        return [f"{100 * one['satisfied'][k]:.1f}" for k in ("unrewarded", "rewarded")]
+    names = ("judge: mean recall at 5, 10, 20 of 300, %", "the same by the reward model",
+             "never rewarded statements true, %", "rewarded statements true, %", "mm to the nearest pose of the prior")
+    rows = [[*recalls(one), *shares(one), f"{one['nearest_real_mm']:.0f}"] for one in (before, after)]
+    print(f"\n{'':44}{'before':>8}{'after':>8}")
+    for name, one, other in zip(names, *rows):
+        print(f"{name:44}{one:>8}{other:>8}")
 
 
 def generate(arguments):
     """Sentences to poses.npz, poses.png and, if asked for, meshes."""
-    if (arguments.sentence is None) == (arguments.prompts is None):
-        raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE')
-    _pose(read_prompts(arguments.sentence, arguments.prompts), model=arguments.model, body=arguments.body,
-          n=arguments.n, seed=arguments.seed, obj=arguments.obj, out=arguments.out, device=arguments.device)
-
-
-def _pose(sentences, *, out, model="mini-sft", body=None, n=1, seed=0, obj=False, device="cpu"):
-    """Answer each sentence with n poses; write poses.npz, poses.png and, if `obj`, a mesh of every pose."""
     from .policy import PosePolicy  # here and below, not above: transformers takes seconds to load
 
-    body, policy, out = load_body(body), PosePolicy.from_pretrained(model, device=device), Path(out)
+    if (arguments.sentence is None) == (arguments.prompts is None):
+        raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE')
+    sentences, n = read_prompts(arguments.sentence, arguments.prompts), arguments.n
+    if arguments.best_of and arguments.best_of < n:
+        raise InputError(f"--best-of {arguments.best_of} cannot give -n {n} poses; ask for at most as many as are drawn")
+    body, out = load_body(arguments.body), Path(arguments.out)
+    policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if policy.name == "mini":
         check_words(sentences)
     _check_writable(out)
-    size = max(1, 256 // n)  # sentences at once
-    starts = tqdm(range(0, len(sentences), size), desc="generate", disable=len(sentences) <= size)
-    parts = [policy.generate(sentences[i : i + size], n=n, seed=seed + i) for i in starts]
-    pose, log_prob = (torch.cat([part[i] for part in parts]).cpu() for i in (0, 2))  # (P, n, 24, 3, 3), (P, n)
-    answers = [said for part in parts for said in part[1]]
-    there = ~pose.isnan().flatten(2).any(-1)
-    axis_angle, joints = to_axis_angle(pose.nan_to_num()), body.joints(pose)
-    axis_angle[~there], joints[~there] = torch.nan, torch.nan
-    save_npz(out / "poses.npz", pose=axis_angle.numpy(), joints=joints.numpy(), answer=np.array(answers),
-             frame=np.array("canonical"), log_prob=log_prob.numpy(), prompt=np.array(sentences))
-
+    pose, answers = _answer(policy, sentences, body=body, out=out, seed=arguments.seed, n=n, best_of=arguments.best_of)
     across = min(n, 8)
     shown = pose[: max(1, SHOWN // across), :across]
     pose_sheet(body, shown, sentences[: len(shown)], path=out / "poses.png")
     if shown.shape != pose.shape:
         print(f"poses.png shows {across} of {n} poses of {len(shown)} of {len(sentences)} sentences; poses.npz has all")
-    for p, k in there.nonzero().tolist() if obj else ():
+    there = ~pose.isnan().flatten(2).any(-1)
+    for p, k in there.nonzero().tolist() if arguments.obj else ():
         write_mesh(out / f"pose_{p:03d}_{k:02d}.obj", body.vertices(pose[p, k]), body.faces)
     for sentence, said in list(zip(sentences, answers))[:SHOWN]:
         print(f"{sentence}\n    {said[0]}")
-    print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {model}).")
+    if arguments.best_of:
+        print(f"Of {arguments.best_of} poses a sentence, the {n} that the reward model likes best.")
+    print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {arguments.model}).")
+
+
+def _answer(policy, sentences, *, body, out, seed, n=1, best_of=None):
+    """Answer each sentence with n poses, the reward model's favourites of `best_of` if given; write poses.npz.
+
+    Returns poses (P, n, 24, 3, 3) and P lists of n answers."""
+    draws = best_of or n
+    size = max(1, 256 // draws)  # sentences at once
+    starts = tqdm(range(0, len(sentences), size), desc="generate", disable=len(sentences) <= size)
+    parts = [policy.generate(sentences[i : i + size], n=draws, seed=seed + i) for i in starts]
+    pose, log_prob = (torch.cat([part[i] for part in parts]).cpu() for i in (0, 2))  # (P, draws, 24, 3, 3), (P, draws)
+    answers = [said for part in parts for said in part[1]]
+    if best_of:
+        best = _favourites(pose, sentences, n, body)  # (P, n)
+        row = torch.arange(len(pose))[:, None]
+        pose, log_prob = pose[row, best], log_prob[row, best]
+        answers = [[said[k] for k in order] for said, order in zip(answers, best.tolist())]
+    there = ~pose.isnan().flatten(2).any(-1)
+    axis_angle, joints = to_axis_angle(pose.nan_to_num()), body.joints(pose)
+    axis_angle[~there], joints[~there] = torch.nan, torch.nan
+    save_npz(out / "poses.npz", pose=axis_angle.numpy(), joints=joints.numpy(), answer=np.array(answers),
+             frame=np.array("canonical"), log_prob=log_prob.numpy(), prompt=np.array(sentences))
+    return pose, answers
+
+
+def _favourites(pose, sentences, n, body):
+    """Which n of each sentence's poses (P, M, 24, 3, 3) the reward model finds most like it, best first: (P, n)."""
+    from .retrieval import Retriever
+
+    model, there = Retriever.load("reward_model"), ~pose.isnan().flatten(2).any(-1)
+    made = model.embed_pose(pose.nan_to_num(), body.joints(pose.nan_to_num()))
+    likeness = (model.embed_text(sentences)[:, None] * made).sum(-1)
+    return likeness.masked_fill(~there, -torch.inf).topk(n).indices
 
 
 def sft(arguments):
-    """Teach a fresh mini policy, or go on with a run."""
+    """Teach a fresh mini policy, or go on teaching a model."""
     from . import train
     from .policy import PosePolicy
 
     body, out = load_body(arguments.body), Path(arguments.out)
-    if arguments.poses == "prior":
-        poses = PosePrior.load().sample(10_000, generator=torch.Generator().manual_seed(arguments.seed))
-    else:
-        poses = load_poses(arguments.poses).pose
-    poses = torch.cat([poses, load_poses(DATA / "rare.npz").pose])  # kneeling, lying ...: capture lacks whole families
+    poses = _poses(arguments.poses, arguments.seed)
     validation = load_poses(arguments.validation).pose if arguments.validation else None
-    policy = PosePolicy.mini(seed=arguments.seed).to(arguments.device)
-    config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed)
-    train.sft(policy, poses, config, body=body, out=out, validation=validation, resume=arguments.resume)
+    policy = PosePolicy.mini(seed=arguments.seed) if arguments.base == "mini" else PosePolicy.from_pretrained(arguments.base)
+    config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr)
+    train.sft(policy.to(arguments.device), poses, config, body=body, out=out, validation=validation, resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
+
+
+def rft(arguments):
+    """Align a model by reward: HyGRPO, or GRPO on its words alone."""
+    from . import train
+    from .evaluate import Instruments, exam_samples, verdict
+    from .policy import PosePolicy
+
+    body, out, seed = load_body(arguments.body), Path(arguments.out), arguments.seed
+    weights, own = _rewards(arguments.reward)
+    config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, lr=arguments.lr,
+                             poses_per_answer=arguments.poses_per_answer, reward_weights=weights)
+    unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
+    tools = Instruments.load(body, unseen)
+    pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:300]
+    exam, shown = exam_samples(unseen, pick, body=body, seed=seed), read_prompts(path=DATA / "prompts.txt")[:6]
+
+    def look(policy, step):
+        pose_sheet(body, policy.generate(shown)[0].cpu(), shown, path=out / f"step_{step:05d}.png")
+        return {f"val_{k}": v for k, v in verdict(policy, exam, tools).items()}
+
+    policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
+    critics = _critics(body, arguments.sentence_encoder, own)
+    train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, look=look, resume=arguments.resume)
+    print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
+
+
+def _poses(where, seed):
+    """Poses to learn from (M, 24, 3, 3): a file's or the prior's, and the rare ones, since capture lacks whole families."""
+    if where == "prior":
+        poses = PosePrior.load().sample(10_000, generator=torch.Generator().manual_seed(seed))
+    else:
+        poses = load_poses(where).pose
+    return torch.cat([poses, load_poses(DATA / "rare.npz").pose])
+
+
+def _critics(body, encoder=None, own=None):
+    from .critics import Critics
+    from .retrieval import Retriever, SentenceEncoder
+
+    model = Retriever.load("reward_model")
+    return Critics(body, model, PosePrior.load(), SentenceEncoder(encoder) if encoder else model, own or {})
+
+
+def _rewards(texts):
+    """--reward options, NAME=WEIGHT or FILE.py:FUNCTION[=WEIGHT], as the weights by name and the user's own functions."""
+    from .train import RFTConfig
+
+    weights, own = RFTConfig().reward_weights, {}
+    for text in texts:
+        what, _, number = text.partition("=")
+        path, _, name = what.rpartition(":")
+        try:
+            weight = float(number or 1)
+        except ValueError:
+            raise InputError(f"--reward {text}: {number!r} is no weight; give a number, as in {what}=0.5") from None
+        if path:
+            own[name] = _load_function(path, name)
+        elif what not in weights or not number:
+            raise InputError(f"--reward {text}: give one of {', '.join(weights)} with a weight, as in semantic=0.5, or "
+                             "FILE.py:FUNCTION")
+        weights[name] = weight
+    return weights, own
+
+
+def _load_function(path, name):
+    """A function from a file of the user's, which is run for that."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or not Path(path).is_file():
+        raise InputError(f"{path}: no such Python file; give FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return getattr(module, name)
+    except Exception as error:
+        raise InputError(f"{path}: cannot load {name} ({type(error).__name__}: {error})") from None
 
 
 def evaluate(arguments):
@@ -193,10 +329,11 @@ def _parser():
         one = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         one.set_defaults(command=function)
         for flag, text, settings in options:
-            default = f" (default {settings['default']})" if "default" in settings else ""
+            default = f" (default {settings['default']})" if settings.get("default") not in (None, []) else ""
             one.add_argument(flag, help=text + default, **settings)
 
-    count, rate, file = _number(int, 1, 1_000_000), _number(float, 0.001, 1e5), {"metavar": "FILE"}
+    count, rate, file = _number(int, 1, 1_000_000), _number(float, 1e-9, 1e5), {"metavar": "FILE"}
+    on = {"action": "store_true"}
     few, folder, must = _number(int, 1, 1000) | {"default": 1}, {"metavar": "DIR"}, file | {"required": True}
     seed = "--seed", "of every random draw", _number(int, 0, 2**32 - 1) | {"default": 0}
     body = "--body", "SMPL_NEUTRAL.pkl or .npz instead of the open body", file
@@ -204,16 +341,26 @@ def _parser():
     model = "--model", "a shipped name or a checkpoint folder", {"default": "mini-sft"}
     out = "--out", "folder for the results", folder | {"required": True}
 
-    add(demo, ("--out", "folder for the results", folder | {"default": "demo"}), seed, device)
+    add(demo, ("--out", "folder for the results", folder | {"default": "demo"}),
+        ("--steps", "of HyGRPO", count | {"default": 100}), seed, device)
     add(generate, ("sentence", "what the body does", {"nargs": "?"}),
         ("--prompts", "a text file, one sentence a line", file), model, body,
-        ("-n", "poses a sentence: the mean pose, then N - 1 samples", few), seed, out,
-        ("--obj", "also write every pose as a mesh", {"action": "store_true"}), device)
-    add(sft, ("--base", "the model to start from", {"choices": ["mini"], "default": "mini"}),
-        ("--poses", "a pose file, or the word prior", must),
-        ("--validation", "a pose file of other subjects to watch progress on", file), out,
-        ("--steps", "optimiser steps", count | {"default": 6000}),
-        ("--resume", "go on with the run in --out", {"action": "store_true"}), seed, body, device)
+        ("-n", "poses a sentence: the mean pose, then N - 1 samples", few),
+        ("--best-of", "draw so many poses, keep the -n that the reward model likes best", _number(int, 1, 1000)), seed, out,
+        ("--obj", "also write every pose as a mesh", on), device)
+    poses, resume = ("--poses", "a pose file, or the word prior", must), ("--resume", "go on with the run in --out", on)
+    validation = "--validation", "a pose file of other subjects to watch progress on", file
+    add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name or a checkpoint", {"default": "mini"}),
+        poses, validation, out, ("--steps", "optimiser steps", count | {"default": 6000}),
+        ("--lr", "peak learning rate", rate | {"default": 2e-3}), resume, seed, body, device)
+    add(rft, model, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
+        ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
+        ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
+        ("--lr", "peak learning rate", rate | {"default": 1e-3}),
+        ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
+         {"action": "append", "default": [], "metavar": "REWARD"}),
+        ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}),
+        resume, seed, body, device)
     add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", must), seed,
         ("--json", "write the report here", file), body, device,
         ("--limit", "poses asked for, drawn by seed", count | {"default": 1000}))

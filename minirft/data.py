@@ -24,7 +24,8 @@ class Sample:
     pose: torch.Tensor | None = None
     image: object = None
     task: str = "text"
-    statements: tuple = ()  # what the question's caption asserts: indices into captions.STATEMENTS
+    caption: str = ""  # the part of the question that describes the pose
+    statements: tuple = ()  # what the caption asserts: indices into captions.STATEMENTS
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def text_sample(pose, holds, rng, *, body, weights=None):
     caption = captions.describe(holds, rng, weights=weights)
     pose, statements = to_the_right(caption, pose, body)
     question = rng.choice(QUESTIONS).format(caption.text)
-    return Sample(question, rng.choice(ANSWERS), pose, statements=statements)
+    return Sample(question, rng.choice(ANSWERS), pose, caption=caption.text, statements=statements)
 
 
 def to_the_right(caption, pose, body):

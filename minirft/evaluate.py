@@ -6,6 +6,7 @@ the point: `satisfied` is. A metric without its `real` row means little: read th
 """
 
 import random
+from dataclasses import dataclass
 
 import roma
 import torch
@@ -13,6 +14,9 @@ from tqdm import tqdm
 
 from . import captions
 from .data import text_sample
+from .prior import PosePrior
+from .retrieval import Retriever, recall
+from .rewards import REWARDED
 
 # An answer without a pose satisfies nothing and is this far from the truth: about two unrelated poses' distance.
 MISSING_MM = 300.0
@@ -35,7 +39,7 @@ def pa_mpjpe_mm(predicted, truth):
 def nearest_mm(joints, real, own=None):
     """Distance in mm (MPJPE) of each pose to the nearest real one.
 
-    joints: (P, J, 3); real: (M, J, 3); own: (P,) row of `real` that is left out for each, or None. Returns (P,).
+    joints: (P, J, 3); real: (M, J, 3); own: (P,) row of `real` that is left out for each (-1: none), or None. Returns (P,).
     """
     centred = (real - real[:, :1])[:, 1:]  # the pelvis is at zero in all
     best = []
@@ -43,7 +47,8 @@ def nearest_mm(joints, real, own=None):
         part = (joints[i : i + 32] - joints[i : i + 32, :1])[:, 1:]
         gap = (part[:, None] - centred).norm(dim=-1).sum(-1) / joints.shape[1] * 1000
         if own is not None:
-            gap[torch.arange(len(part)), own[i : i + 32]] = torch.inf
+            mine = own[i : i + 32]
+            gap[(mine >= 0).nonzero()[:, 0], mine[mine >= 0]] = torch.inf
         best.append(gap.min(1).values)
     return torch.cat(best)
 
@@ -55,56 +60,98 @@ def diversity_mm(joints):
 
 
 def evaluate(policy, poses, *, body, seed=0, limit=1000, name=None, progress=True):
-    """The report as a dictionary: see the README for every key's meaning.
+    """The report as a dictionary, {metric: {"mean", "samples", "real": value}}: data/results/README.md defines each.
 
     poses: a PoseSet; `limit` of them, drawn by `seed`, are asked for; the nearest real pose is looked for among all.
     """
     generator = torch.Generator().manual_seed(seed)
     pick = torch.randperm(len(poses), generator=generator)[:limit]
-    real = body.joints(poses.pose)
-    true = captions.holds(real)
-    rng, weights = random.Random(seed), captions.weights_for(true.float().mean(0))
-    samples = [text_sample(poses.pose[i], true[i], rng, body=body, weights=weights) for i in pick.tolist()]
-
-    drawn, failed = [], []
-    for i in tqdm(range(0, len(samples), 50), desc="evaluate", disable=not progress):
-        pose, _, _ = policy.generate([s.question for s in samples[i : i + 50]], n=1 + DRAWS, seed=seed + i)
-        drawn.append(body.joints(pose.cpu()))
-        failed.append(pose.isnan().flatten(2).any(-1).cpu())
-    joints, failed = torch.cat(drawn), torch.cat(failed)  # (P, 9, 24, 3), (P, 9)
-    truth = body.joints(torch.stack([s.pose for s in samples]))  # (P, 24, 3)
-
+    samples = exam_samples(poses.pose, pick, body=body, seed=seed)
+    pose = ask(policy, samples, draws=DRAWS, seed=seed, progress=progress)  # (P, 1 + DRAWS, 24, 3, 3)
+    truth = torch.stack([s.pose for s in samples])[:, None]
+    tools = Instruments.load(body, poses.pose)
+    columns = {"mean": pose[:, :1], "samples": pose[:, 1:], "real": truth}
+    columns = {name: measure(poses, samples, tools, own=pick) for name, poses in columns.items()}
     report = {"model": name or policy.name, "seed": seed, "body": body.name, "joints": "open-24", "prompts": len(samples),
               "missing_mm": MISSING_MM, "draws": DRAWS}
-    columns = {"mean": slice(0, 1), "samples": slice(1, None)}
-    for metric in ("satisfied", "mpjpe_mm", "pa_mpjpe_mm", "nearest_real_mm", "diversity_mm", "format_failures"):
-        report[metric] = {}
-    report["satisfied_by_kind"] = {}
-    for column, which in columns.items():
-        made, missing = joints[:, which], failed[:, which]
-        expected = truth[:, None].expand_as(made)
-        score = satisfied_by_kind(made, missing, samples)
-        report["satisfied"][column] = score.pop("all")
-        report["satisfied_by_kind"][column] = score
-        report["mpjpe_mm"][column] = _average(mpjpe_mm(made, expected), missing)
-        report["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, made, expected, missing), missing)
-        nearest = _where_present(lambda j, own: nearest_mm(j, real, own), made[:, :1],
-                                 pick[:, None], missing[:, :1])  # of the samples, the first: it is the slow part
-        report["nearest_real_mm"][column] = _average(nearest, missing[:, :1]) if len(real) > 1 else None
-        report["format_failures"][column] = missing.float().mean().item()
-    score = satisfied_by_kind(truth[:, None], torch.zeros(len(truth), 1, dtype=torch.bool), samples)
-    report["satisfied"]["real"] = score.pop("all")
-    report["satisfied_by_kind"]["real"] = score
-    report["mpjpe_mm"]["real"] = report["pa_mpjpe_mm"]["real"] = report["format_failures"]["real"] = 0.0
-    report["nearest_real_mm"]["real"] = nearest_mm(truth, real, pick).mean().item() if len(real) > 1 else None
-    groups = torch.randint(len(real), (len(pick), DRAWS), generator=generator)
-    report["diversity_mm"] = {"samples": _number(diversity_mm(joints[:, 1:]).nanmean()),
-                              "real": diversity_mm(real[groups]).mean().item()}
+    report |= {metric: {k: column[metric] for k, column in columns.items()} for metric in columns["mean"]}
+    groups = torch.randint(len(tools.real), (len(pick), DRAWS), generator=generator)
+    report["diversity_mm"] = {"samples": _number(diversity_mm(body.joints(pose[:, 1:])).nanmean()),
+                              "real": diversity_mm(tools.real[groups]).mean().item()}
     return report
 
 
+def exam_samples(poses, pick, *, body, seed):
+    """A seeded sentence about each of the picked poses (M, 24, 3, 3); statements are weighed as in all of them."""
+    true = captions.holds(body.joints(poses))
+    rng, weights = random.Random(seed), captions.weights_for(true.float().mean(0))
+    return [text_sample(poses[i], true[i], rng, body=body, weights=weights) for i in pick.tolist()]
+
+
+def ask(policy, samples, *, draws=0, seed=0, progress=False):
+    """The mean pose for each question, then `draws` draws of answer and pose: (P, 1 + draws, 24, 3, 3), NaN for none."""
+    starts = tqdm(range(0, len(samples), 50), desc="evaluate", disable=not progress)
+    return torch.cat([policy.generate([s.question for s in samples[i : i + 50]], n=1 + draws, seed=seed + i)[0].cpu()
+                      for i in starts])
+
+
+@dataclass
+class Instruments:
+    """What poses are measured with. real: (M, 24, 3) joints among which the nearest is looked for."""
+
+    body: object
+    real: torch.Tensor
+    prior: object
+    retrievers: dict
+
+    @classmethod
+    def load(cls, body, poses):
+        """The prior, the judge and the reward model that ship, and `poses` (M, 24, 3, 3) as the real ones."""
+        return cls(body, body.joints(poses), PosePrior.load(), {k: Retriever.load(k) for k in ("judge", "reward_model")})
+
+
+@torch.no_grad()
+def measure(pose, samples, tools, *, own=None):
+    """Metrics of K poses for each of P samples, as data/results/README.md defines them: a dictionary.
+
+    pose: (P, K, 24, 3, 3), NaN where an answer holds none. own: (P,) rows of tools.real that are the samples' own poses,
+    which do not count as near, or None.
+    """
+    missing = pose.isnan().flatten(2).any(-1)  # (P, K)
+    joints = tools.body.joints(pose)
+    truth = tools.body.joints(torch.stack([s.pose for s in samples]))[:, None].expand_as(joints)
+    shares = satisfied_by_kind(joints, missing, samples)
+    report = {"satisfied": shares.pop("all"), "satisfied_rewarded": shares.pop("rewarded"),
+              "satisfied_unrewarded": shares.pop("unrewarded"), "satisfied_by_kind": shares}
+    report["mpjpe_mm"] = _average(mpjpe_mm(joints, truth), missing)
+    report["pa_mpjpe_mm"] = _average(_where_present(pa_mpjpe_mm, joints, truth, missing), missing)
+    own = torch.full((len(pose),), -1) if own is None else own
+    near = _where_present(lambda j, o: nearest_mm(j, tools.real, o), joints[:, :1], own[:, None], missing[:, :1])
+    # Of the samples only the first: it is the slow part.
+    report["nearest_real_mm"] = _average(near, missing[:, :1]) if len(tools.real) > 1 else None
+    report["plausible"] = (tools.prior.plausible(pose.nan_to_num()) & ~missing).float().mean().item()
+    report["format_failures"] = missing.float().mean().item()
+    said = [s.caption or s.question for s in samples]
+    for name, retriever in tools.retrievers.items():
+        text, made = retriever.embed_text(said), retriever.embed_pose(pose.nan_to_num(), joints.nan_to_num())
+        found = [recall(text, made[:, k], missing=missing[:, k]) for k in range(made.shape[1])]
+        report[name] = {"t2p": _mean_of([f["t2p"] for f in found]), "p2t": _mean_of([f["p2t"] for f in found]),
+                        "pool": len(samples)}
+    return report
+
+
+def verdict(policy, samples, tools, *, seed=0):
+    """The short report, on mean poses, that a run's log and the demo show: what the reward model thinks, what the judge
+    thinks, the statements that are paid for and those that are not, and whether bodies do this at all."""
+    report = measure(ask(policy, samples, seed=seed), samples, tools)
+    satisfied = {kind: report[f"satisfied_{kind}"] for kind in ("rewarded", "unrewarded")}
+    return {k: report[k] for k in ("judge", "reward_model")} | {"satisfied": satisfied} | {
+        k: report[k] for k in ("plausible", "nearest_real_mm", "format_failures")}
+
+
 def satisfied_by_kind(joints, missing, samples):
-    """Share of the captions' statements that the poses satisfy, over all and by kind; a missing pose satisfies none.
+    """Share of the captions' statements that the poses satisfy: over all, over the kinds that a reward pays for and over
+    those that none does, and by kind; a missing pose satisfies none, a share of nothing is None.
 
     joints: (P, K, 24, 3); missing: (P, K) bool; samples: P samples with their statements.
     """
@@ -112,10 +159,12 @@ def satisfied_by_kind(joints, missing, samples):
     hit, asked = {}, {}
     for row, sample in zip(true, samples):
         for index in sample.statements:
-            for key in ("all", captions.STATEMENTS[index].kind):
+            kind = captions.STATEMENTS[index].kind
+            for key in ("all", "rewarded" if kind in REWARDED else "unrewarded", kind):
                 hit[key] = hit.get(key, 0.0) + row[:, index].float().mean().item()
                 asked[key] = asked.get(key, 0) + 1
-    return {key: hit[key] / asked[key] for key in sorted(asked)}
+    return {key: hit[key] / asked[key] if key in asked else None
+            for key in ("all", "rewarded", "unrewarded", *sorted({*asked} & {*captions.KINDS}))}
 
 
 def _where_present(measure, first, second, missing):
@@ -129,6 +178,11 @@ def _where_present(measure, first, second, missing):
 def _average(values, missing):
     """The mean in which a missing pose counts MISSING_MM."""
     return torch.where(missing, MISSING_MM, values).mean().item()
+
+
+def _mean_of(rows):
+    """The mean of dictionaries with the same keys, key by key."""
+    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 
 def _number(value):

@@ -3,14 +3,19 @@
 pi(a, p | q) = pi(a | q) * N(p; mean(q, a), std(q, a)^2): the answer's tokens a come from the language model, the pose p
 from the head on the hidden state that the model has when it reads its own <POSE> (Pose-RFT, arXiv 2508.07804). `sample`
 draws both, `score` gives their log-probabilities under the present weights; what one samples, the other scores.
+
+A checkpoint is a folder of one of two kinds, both with head.safetensors and policy.json: all weights of the model, or,
+after `add_lora`, the name of the model it stands on (`base`) and a folder for each adapter, which peft alone can load.
 """
 
 import contextlib
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -20,6 +25,10 @@ from . import head as gaussian
 from .body import DATA, InputError, from_6d
 from .data import POSE
 from .head import PoseHead
+
+
+# The language model's linear layers; the vision tower has layers of the same names.
+LORA_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 @dataclass
@@ -83,6 +92,9 @@ class PosePolicy(nn.Module):
         inputs_only = {tokenizer.pad_token_id, tokenizer.bos_token_id, model.config.image_token_id}
         self.register_buffer("_barred", torch.tensor(sorted(inputs_only - {None, tokenizer.eos_token_id})),
                              persistent=False)
+        self.base = name  # the checkpoint that the adapters stand on
+        self.reference_head = None
+        self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
 
     @classmethod
     def mini(cls, *, seed=0):
@@ -114,34 +126,113 @@ class PosePolicy(nn.Module):
                              f"({shipped})")
         try:
             about = json.loads((folder / "policy.json").read_text())
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            with _quiet():
-                model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-            weights = load_file(folder / "head.safetensors")
-            head = PoseHead(model.config.text_config.hidden_size, **about["head"])
-            head.load_state_dict({k: v.float() for k, v in weights.items()})
+            if "adapters" in about:
+                policy = cls.from_pretrained(about["base"])
+                policy._load_adapters(folder, about["adapters"])
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+                with _quiet():
+                    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+                head = PoseHead(model.config.text_config.hidden_size, **about["head"])
+                policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"])
+                policy.base = folder.name if folder.parent == DATA else str(folder.resolve())
         except Exception as error:  # whatever a damaged file makes the libraries raise
             raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
-        return cls(model, tokenizer, head, name=about["name"]).to(device).eval()
+        return policy.to(device).eval()
+
+    def _load_adapters(self, folder, names):
+        base_head = copy.deepcopy(self.head)
+        for name in names:
+            if not (folder / name / "adapter_model.safetensors").is_file():  # peft would look for it on the hub
+                raise InputError(f"{name}/adapter_model.safetensors is missing")
+            if self._peft:
+                self._peft[0].load_adapter(folder / name, name, is_trainable=True)
+            else:
+                self._peft = [PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True)]
+        self._peft[0].set_adapter(names[-1])
+        self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
+        _load(self.head, folder / "head.safetensors")
+        stored = zip(base_head.parameters(), self.reference_head.parameters())
+        if len(names) == 1 and not all(torch.equal(a, b) for a, b in stored):
+            raise InputError(f"its base {self.base} is not the model that it was trained from")
 
     def save_pretrained(self, folder, *, dtype=None):
         """Write model, tokenizer, head.safetensors and policy.json to a folder that from_pretrained reads.
 
         dtype: store the weights in this precision (torch.float16 halves the files); None keeps theirs.
         """
+        def cast(state):
+            return {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
+
         folder = Path(folder)
-        cast = {k: v.to(dtype or v.dtype).contiguous() for k, v in self.head.state_dict().items()}
-        state = {k: v.to(dtype or v.dtype) for k, v in self.model.state_dict().items()}
+        about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _quiet():
-                self.model.save_pretrained(folder, state_dict=state)
-            self.tokenizer.save_pretrained(folder)
-            save_file(cast, folder / "head.safetensors")
-            about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
+            save_file(cast(self.head.state_dict()), folder / "head.safetensors")
+            if self._peft:
+                about |= {"base": self.base, "adapters": self.adapters}
+                save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
+                for name in self.adapters:
+                    self._peft[0].peft_config[name].save_pretrained(folder / name)
+                    state = get_peft_model_state_dict(self._peft[0], adapter_name=name, save_embedding_layers=False)
+                    save_file(cast(state), folder / name / "adapter_model.safetensors", metadata={"format": "pt"})
+            else:
+                with _quiet():
+                    self.model.save_pretrained(folder, state_dict=cast(self.model.state_dict()))
+                self.tokenizer.save_pretrained(folder)
             (folder / "policy.json").write_text(json.dumps(about, indent=1))  # last: its presence says complete
         except (OSError, SafetensorError) as error:  # the second is what safetensors makes of a full disk
             raise InputError(f"{folder}: cannot write a checkpoint there ({error}); give a place with room") from None
+
+    @property
+    def adapters(self):
+        """The names of the LoRA adapters, the newest, which is the one at work, last."""
+        return list(self._peft[0].peft_config) if self._peft else []
+
+    def add_lora(self, name, *, rank=16, seed=0):
+        """Freeze the policy as it stands, from now on the reference; train a LoRA adapter and the head instead.
+
+        The adapter lies on the language model's linear layers and on the embedding of <POSE>. It starts where the policy
+        is: at nothing, or, where the policy has an adapter already (SFT was LoRA too), as a copy of that one.
+        Raises InputError if there is an adapter of that name. Returns self.
+        """
+        before = self.adapters
+        if name in before:
+            raise InputError(f"the model has an adapter {name!r} already; start from a model without one")
+        self.reference_head = copy.deepcopy(self.head).requires_grad_(False)
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_LAYERS,
+                            trainable_token_indices={"embed_tokens": [self.pose_id]})
+        with torch.random.fork_rng(devices=[]):  # peft initialises from the global generator
+            torch.manual_seed(seed)
+            if before:
+                earlier = self._peft[0].peft_config[before[-1]]
+                config.r, config.lora_alpha = earlier.r, earlier.lora_alpha
+                self._peft[0].add_adapter(name, config)
+                state = get_peft_model_state_dict(self._peft[0], adapter_name=before[-1], save_embedding_layers=False)
+                set_peft_model_state_dict(self._peft[0], state, adapter_name=name)
+                self._peft[0].set_adapter(name)
+            else:
+                self._peft = [PeftModel(self.model, config, adapter_name=name)]
+        self._peft[0].peft_config[name].base_model_name_or_path = self.base
+        return self
+
+    @contextlib.contextmanager
+    def reference(self):
+        """Inside, the policy is what it was before its last add_lora: same weights, adapters off, the old head."""
+        if not self._peft:
+            raise InputError("the policy has no reference; call add_lora first")
+        *before, last = self.adapters
+        head, self.head = self.head, self.reference_head
+        try:
+            if before:
+                self._peft[0].set_adapter(before[-1], inference_mode=True)
+                yield
+            else:
+                with self._peft[0].disable_adapter():
+                    yield
+        finally:
+            self.head = head
+            self._peft[0].set_adapter(last)
 
     @property
     def device(self):
@@ -165,15 +256,20 @@ class PosePolicy(nn.Module):
     def score(self, tokens, *, temperature=1.0):
         """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
         group_size = len(tokens.answer) // len(tokens.prompt)
-        prompt = tokens.prompt.repeat_interleave(group_size, 0)
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
-        hidden = self._hidden(torch.cat([prompt, tokens.answer], 1), mask)
-        start = prompt.shape[1]
-        logits = self._logits(hidden[:, start - 1 : -1], temperature)  # (R, T, vocabulary)
+        if group_size == 1:
+            hidden = self._hidden(torch.cat([tokens.prompt, tokens.answer], 1), mask)
+            hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
+        else:  # the prompt is read once for all its answers, gradients and all
+            before, cache = self._read_prompt(tokens, group_size)
+            after = self.model.model(input_ids=tokens.answer, attention_mask=mask, past_key_values=cache,
+                                     position_ids=_positions(mask)[:, tokens.prompt.shape[1] :], use_cache=True)
+            hidden = torch.cat([before[:, None], after.last_hidden_state], 1)
+        logits = self._logits(hidden[:, :-1], temperature)  # (R, T, vocabulary)
         text_logp = logits.log_softmax(-1).gather(-1, tokens.answer[..., None])[..., 0]
         text_logp = text_logp.masked_fill(~tokens.answer_mask, 0.0)  # padding is barred: its log-probability is -inf
         first = self._first_pose(tokens.answer)
-        at_pose = hidden[:, start:][first]  # (A, H)
+        at_pose = hidden[:, 1:][first]  # (A, H)
         return Scores(text_logp, first.any(1), *self.head(at_pose), at_pose)
 
     @torch.no_grad()
@@ -187,11 +283,7 @@ class PosePolicy(nn.Module):
         self.eval()
         start = self.encode(questions)
         mask = start.prompt_mask.repeat_interleave(group_size, 0)
-        out = self.model.model(input_ids=start.prompt, attention_mask=start.prompt_mask,
-                               position_ids=_positions(start.prompt_mask), use_cache=True)
-        cache = out.past_key_values
-        cache.batch_repeat_interleave(group_size)
-        hidden = out.last_hidden_state[:, -1].repeat_interleave(group_size, 0)  # (R, H)
+        hidden, cache = self._read_prompt(start, group_size)
         rows = len(hidden)
         done = torch.zeros(rows, dtype=torch.bool, device=self.device)
         at_pose = torch.zeros_like(hidden)
@@ -254,6 +346,13 @@ class PosePolicy(nn.Module):
         kept = [[int(t) for t in row if int(t) not in drop] for row in tokens.answer]
         return [self.tokenizer.decode(row).strip() for row in kept]
 
+    def _read_prompt(self, tokens, group_size):
+        """The last hidden state (R, H) of each prompt and its keys and values, for group_size answers to each."""
+        out = self.model.model(input_ids=tokens.prompt, attention_mask=tokens.prompt_mask,
+                               position_ids=_positions(tokens.prompt_mask), use_cache=True)
+        out.past_key_values.batch_repeat_interleave(group_size)
+        return out.last_hidden_state[:, -1].repeat_interleave(group_size, 0), out.past_key_values
+
     def _hidden(self, ids, mask):
         return self.model.model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask),
                                 use_cache=False).last_hidden_state
@@ -280,6 +379,12 @@ class PosePolicy(nn.Module):
 def _positions(mask):
     """Positions that count real tokens only, so that padding on the left changes nothing."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def _load(module, path):
+    """Fill a module from a safetensors file of any precision."""
+    module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return module
 
 
 @contextlib.contextmanager

@@ -99,23 +99,21 @@ class PosePrior(nn.Module):
 
     def log_density(self, latent):
         """Natural log of the mixture's density at latents (..., 32), a share ANY_ROOT of it with every root alike."""
-        code, up = latent[..., :CODE], latent[..., CODE:]
-        joint = torch.logsumexp(self.each_log(latent, LATENT), dim=-1)
+        up = latent[..., CODE:]
+        joint, code = (torch.logsumexp(each, dim=-1) for each in self.each_log(latent))
         # Uniform over directions, as thick a shell as the mixture's own noise.
-        anyhow = torch.logsumexp(self.each_log(code, CODE), dim=-1) - math.log(4 * math.pi * UP_NOISE * math.sqrt(2 * math.pi))
+        anyhow = code - math.log(4 * math.pi * UP_NOISE * math.sqrt(2 * math.pi))
         anyhow = anyhow - ((up.norm(dim=-1) - 1) / UP_NOISE).square() / 2
         return torch.logaddexp(math.log(1 - ANY_ROOT) + joint, math.log(ANY_ROOT) + anyhow)
 
-    def each_log(self, value, size):
-        """Log share times density of each component at (..., size), over the first `size` dimensions: (..., C).
-
-        Leaving out a Gaussian's last dimensions only cuts its Cholesky factor, and the factor's inverse alike.
-        """
-        whiten, centre = self.whiten[:, :size, :size], self.centre[:, :size]
-        shift = torch.einsum("cij,cj->ci", whiten, centre)
-        away = (value @ whiten.flatten(0, 1).T).unflatten(-1, shift.shape) - shift  # (..., C, size)
-        log_det = whiten.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return self.log_weight - 0.5 * away.square().sum(-1) + log_det - size / 2 * math.log(2 * math.pi)
+    def each_log(self, latent):
+        """Log share times density of each component at latents (..., 32): (..., C) over all of it, (..., C) over the code."""
+        shift = torch.einsum("cij,cj->ci", self.whiten, self.centre)
+        away = ((latent @ self.whiten.flatten(0, 1).T).unflatten(-1, shift.shape) - shift).square()  # (..., C, 32)
+        # Leaving out a Gaussian's last dimensions only cuts its Cholesky factor, and the factor's inverse alike.
+        log_det = self.whiten.diagonal(dim1=-2, dim2=-1).log()
+        return tuple(self.log_weight - 0.5 * away[..., :size].sum(-1) + log_det[:, :size].sum(-1)
+                     - size / 2 * math.log(2 * math.pi) for size in (LATENT, CODE))
 
     def evidence(self, pose):
         """log p(latent) + log p(joints | latent) at the encoder's latent, nats up to a constant: (..., 24, 3, 3) to (...,)."""

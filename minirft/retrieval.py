@@ -7,13 +7,15 @@ motion capture. It may be looked at; it never enters a loss, a reward or a choic
 """
 
 import json
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
-from transformers import AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import cached_file
 
 from .body import DATA, InputError, to_6d
 
@@ -114,6 +116,25 @@ class Retriever(nn.Module):
         return self.model.embed_pose(pose, joints)
 
 
+class SentenceEncoder:
+    """A sentence encoder by hub name or folder, for the text similarity: BAAI/bge-m3 (the paper's), MiniLM, any such."""
+
+    def __init__(self, name):
+        try:
+            self.tokenizer, self.model = AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name).eval()
+            pooling = cached_file(name, "1_Pooling/config.json", _raise_exceptions_for_missing_entries=False)
+            self.first = pooling is not None and json.loads(Path(pooling).read_text())["pooling_mode_cls_token"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{name}: no sentence encoder ({' '.join(str(error).split())[:200]})") from None
+
+    @torch.no_grad()
+    def embed_text(self, sentences):
+        """R sentences to unit vectors (R, E): the first token's state or the mean of all, as the model was made for."""
+        rows = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
+        states, mask = self.model(**rows).last_hidden_state, rows["attention_mask"][..., None]
+        return normalize(states[:, 0] if self.first else (states * mask).sum(1) / mask.sum(1), dim=-1)
+
+
 def contrastive_loss(text, pose, log_scale):
     """Symmetric InfoNCE: each sentence finds its own pose among the batch's, each pose its sentence. (B, E) twice."""
     logits = log_scale.exp().clamp(max=100) * text @ pose.T
@@ -121,14 +142,18 @@ def contrastive_loss(text, pose, log_scale):
     return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
 
 
-def recall(text, pose, ks=(5, 10, 20)):
+def recall(text, pose, ks=(5, 10, 20), *, missing=None):
     """Recall@K in percent, text to pose and pose to text: row i of (P, E) belongs to row i of (P, E).
+
+    missing: (P,) bool, rows that have no pose: they find nothing and are found by nothing.
 
     The pool is the P rows themselves, and its size decides the numbers: it is part of what is returned. A candidate as
     good as the right one counts as better, so that a model that says the same of everything finds nothing.
     Returns {"t2p": {"5": ...}, "p2t": {...}, "pool": P}.
     """
     similarity = text @ pose.T
+    if missing is not None:
+        similarity = similarity.masked_fill(missing[None], -torch.inf)
     report = {"pool": len(text)}
     for name, table in (("t2p", similarity), ("p2t", similarity.T)):
         rank = (table >= table.diagonal()[:, None]).sum(1)  # 1 is first

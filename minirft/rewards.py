@@ -9,6 +9,10 @@ import re
 
 import torch
 
+# The kinds of statements (captions.KINDS) that `verifiable` pays for. The others (distance, direction, whole) are never paid
+# for and so tell whether a policy learnt what the words mean or what the reward counts.
+REWARDED = ("angle", "relative", "ground")
+
 # A whole answer that holds exactly one pose, in a sentence or bare.
 TEMPLATE = re.compile(r"^[^<>]*<POSE>[^<>]*$")
 

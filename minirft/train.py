@@ -1,34 +1,28 @@
-"""The training loops, flat. Stage 1, SFT: imitate answers and poses.
+"""The two training loops, flat. Stage 1, SFT: imitate answers and poses. Stage 2, RFT: sample them and follow rewards.
 
 A step is a function of the weights, the optimiser's moments and (seed, step) alone: every batch draws from generators
 seeded by those two numbers. So a run that was stopped goes on to bitwise the same weights as one that was not.
 """
 
-import contextlib
-import json
 import random
-import shutil
-import signal
-import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 
-from . import captions
+from . import captions, head
 from .body import InputError, to_6d
+from .critics import average_rewards, give_rewards, rft_loss, weigh
 from .data import grow, talk_sample, text_sample
-from .head import log_prob
 from .policy import to_pose
+from .runs import begin_run, one_line, resume_run, save_run, stop_asked, write_line
 
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """Every number of a supervised run; saved beside it as sft.json."""
+    """Every number of a supervised run; saved beside it as config.json."""
 
     steps: int = 6000
     # Optimiser steps; over the last fifth of these the share of statements satisfied rose by less than 1 %.
@@ -75,11 +69,10 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     out = Path(out)
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
-    learner = nn.ModuleDict({"policy": policy, "probe": probe})
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.lr, weight_decay=config.weight_decay,
-                                  betas=(0.9, 0.98))
+    trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     with one_line(f"{out}: the run there cannot be resumed"):
-        start = resume_run(learner, optimizer, config, out) if resume else begin_run(config, out)
+        start = resume_run(policy, optimizer, config, out, extra=probe) if resume else begin_run(config, out)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     exam = None if validation is None else exam_samples(validation, body, weights)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
@@ -97,8 +90,9 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
                 loss.backward()
                 for k, v in losses.items():
                     metrics[k] = metrics.get(k, 0.0) + share[k] * v.item()
-            norm = nn.utils.clip_grad_norm_(learner.parameters(), config.clip_norm)
+            norm = nn.utils.clip_grad_norm_(trained, config.clip_norm)
             if not torch.isfinite(norm):
+                save_run(policy, optimizer, step, out, extra=probe)
                 raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "
                                  f"try a learning rate under {config.lr}")
             optimizer.step()
@@ -109,25 +103,10 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
             with one_line(f"{out}: cannot write the run at step {done}; make room and pass --resume"):
                 write_line(out / "metrics.jsonl", metrics)
                 if asked or done % config.save_every == 0 or done == config.steps:
-                    save_run(learner, optimizer, done, out)
+                    save_run(policy, optimizer, done, out, extra=probe)
             if asked:
                 raise KeyboardInterrupt
     return policy.eval()
-
-
-@contextlib.contextmanager
-def stop_asked():
-    """A list that is empty until Ctrl-C or a polite kill: the loop then ends its step, saves and leaves."""
-    asked, kinds = [], (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
-        yield asked
-        return
-    before = {kind: signal.signal(kind, lambda *_: asked.append(True)) for kind in kinds}
-    try:
-        yield asked
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 def schedule(step, config):
@@ -174,7 +153,7 @@ def sft_losses(policy, samples, body, probe=None):
     target = to_6d(truth[:, :22]).flatten(1)  # (A, 132)
     predicted = to_pose(scores.mean)
     joint = (body.joints(predicted) - body.joints(truth)).norm(dim=-1).mean()
-    std = -log_prob(target, scores.mean.detach(), scores.std).mean() / target.shape[1]
+    std = -head.log_prob(target, scores.mean.detach(), scores.std).mean() / target.shape[1]
     losses = {"text": text, "rotation": (scores.mean - target).abs().mean(), "joint": joint, "std": std}
     if probe is not None:
         losses["probe"] = said_loss(probe(scores.hidden), [s.statements for s in posed])
@@ -213,72 +192,128 @@ def examine(policy, samples, body):
     return total | {"satisfied": satisfied / max(1, asserted), "mpjpe_mm": total["joint"] * 1000}
 
 
-def begin_run(config, out):
-    """Make the run's folder and note its config; an older run there is refused, not overwritten."""
-    if (out / "metrics.jsonl").exists():
-        raise InputError(f"{out}: holds a run already; pass --resume to go on with it, or another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "sft.json").write_text(json.dumps(asdict(config), indent=1))
-    except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror or error})") from None
-    return 0
+@dataclass(frozen=True)
+class RFTConfig:
+    """Every number of a run of reinforcement fine-tuning; saved beside it as config.json."""
+
+    steps: int = 150
+    # Batches of fresh answers.
+    prompts: int = 16
+    # Questions a step (N), each a fresh sentence of a fresh pose.
+    group_size: int = 4
+    # Answers to each question (G); 2 at least, or there is nothing to compare.
+    poses_per_answer: int = 64
+    # Poses drawn for each answer (K). They cost little once the answer is there; 1 is the paper's algorithm.
+    algorithm: str = "hygrpo"
+    # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
+    split: str = "paper"
+    # Delta over all of a prompt's poses ("paper") or centred within each answer ("exact", needs K > 1).
+    reward_weights: dict = field(default_factory=lambda: {"semantic": 1.0, "verifiable": 1.0, "plausible": 0.5,
+                                                          "format": 0.5, "similarity": 0.1})
+    # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight.
+    missing: float = -1.0
+    # What an answer to a description gets in place of its poses' mean reward when it holds no pose.
+    min_std: float = 0.01
+    # Spread, in units of the total reward, under which candidates count as equally good.
+    temperature: float = 1.0
+    # Of the words, in sampling and in scoring alike.
+    talk_share: float = 0.05
+    # Share of questions about something else, to be answered without a pose.
+    lr: float = 1e-3
+    # Peak learning rate of AdamW on the adapter and the head; reached after `warmup` steps, then a cosine to zero.
+    warmup: int = 10
+    # Steps of linear warm-up.
+    lora_rank: int = 16
+    # Of the adapter on the language model's linear layers.
+    inner_steps: int = 1
+    # Optimiser steps on each batch of answers (mu). With 1 every ratio is 1 and the clips never act.
+    clip_text: float = 0.2
+    # How far a token's probability ratio may leave 1.
+    clip_pose: float = 0.2
+    # The same for the pose's density ratio: about 0.2 for "joint", about 0.005 for "mean".
+    pose_ratio: str = "joint"
+    # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions.
+    text_beta: float = 0.05
+    # Weight of the words' KL to the reference, nats per token.
+    pose_beta: float = 1e-3
+    # Weight of the pose's KL to the reference, nats per pose: small, since 132 dimensions add up.
+    clip_norm: float = 1.0
+    # Gradients longer than this are scaled down to it.
+    micro_batch: int = 16
+    # Prompts a forward pass. Changes memory and speed, not the gradient.
+    look_every: int = 25
+    # Steps between looks at the validation poses, pictures of fixed sentences, and checkpoints.
+    seed: int = 0
+    # Of the batches, the answers, the poses and the adapter.
+
+    def __post_init__(self):
+        rules = {"group_size": self.group_size >= 2, "poses_per_answer": self.poses_per_answer >= 1,
+                 "algorithm": self.algorithm in ("hygrpo", "grpo"), "pose_ratio": self.pose_ratio in ("joint", "mean"),
+                 "split": self.split == "paper" or (self.split == "exact" and self.poses_per_answer > 1),
+                 "temperature": self.temperature > 0, "inner_steps": self.inner_steps >= 1}
+        wrong = [f"{name}={getattr(self, name)!r}" for name, holds in rules.items() if not holds]
+        if wrong:
+            raise InputError(f"{', '.join(wrong)} cannot be; see the comments of RFTConfig")
 
 
-def save_run(learner, optimizer, step, out):
-    """Checkpoint and optimiser into out/last, put in place by one rename so that it is whole at any moment."""
-    fresh, last, old = out / ".next", out / "last", out / ".old"
-    shutil.rmtree(fresh, ignore_errors=True)
-    learner["policy"].save_pretrained(fresh)
-    moments = {f"{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
-    save_file(learner["probe"].state_dict(), fresh / "probe.safetensors")
-    save_file(moments, fresh / "optimizer.safetensors", metadata={"step": str(step)})
-    shutil.rmtree(old, ignore_errors=True)
-    if last.exists():
-        last.rename(old)
-    fresh.rename(last)
-    shutil.rmtree(old, ignore_errors=True)
+def rft(policy, poses, config, *, critics, out, look=None, resume=False, progress=True):
+    """Align the policy by reward with HyGRPO. Writes out/metrics.jsonl and the checkpoint out/last.
+
+    policy: a PosePolicy without an adapter `rft`; as it stands it is the reference. poses: (M, 24, 3, 3), of which the
+    questions speak. look: look(policy, step) every `look_every` steps; the metrics it returns are logged.
+    Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
+    """
+    out = Path(out)
+    policy.add_lora("rft", rank=config.lora_rank, seed=config.seed).eval()
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))
+    with one_line(f"{out}: the run there cannot be resumed"):
+        start = resume_run(policy, optimizer, config, out) if resume else begin_run(config, out)
+    weights = captions.weights_for(captions.holds(critics.body.joints(poses)).float().mean(0))
+    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc=config.algorithm)
+    with stop_asked() as asked:
+        for step in bar:
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * schedule(step, config)
+            samples = rft_batch(poses, critics.body, weights, config, step)
+            generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
+            rollout = policy.sample([s.question for s in samples], group_size=config.group_size, generator=generator,
+                                    poses_per_answer=config.poses_per_answer, temperature=config.temperature)
+            given = give_rewards(rollout, policy.decode(rollout), samples, critics)
+            batch = weigh(policy, rollout, *given, samples, config)
+            metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch)
+            for _ in range(config.inner_steps):
+                optimizer.zero_grad()
+                for part in batch.parts(config.micro_batch, config.group_size):
+                    loss, logged = rft_loss(policy, part, config, prompts=len(samples))
+                    loss.backward()
+                    for k, v in logged.items():
+                        metrics[k] = metrics.get(k, 0.0) + v / config.inner_steps
+                norm = nn.utils.clip_grad_norm_(trained, config.clip_norm)
+                if not torch.isfinite(norm):
+                    save_run(policy, optimizer, step, out)
+                    raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "
+                                     f"try a learning rate under {config.lr}")
+                optimizer.step()
+            done = step + 1
+            if look and (done % config.look_every == 0 or done == config.steps):
+                metrics |= look(policy, done)
+            bar.set_postfix_str(", ".join(f"{k} {metrics[k]:.2f}" for k in ("semantic", "verifiable") if k in metrics))
+            with one_line(f"{out}: cannot write the run at step {done}; make room and pass --resume"):
+                write_line(out / "metrics.jsonl", metrics)
+                if asked or done % config.look_every == 0 or done == config.steps:
+                    save_run(policy, optimizer, done, out)
+            if asked:
+                raise KeyboardInterrupt
+    return policy
 
 
-def resume_run(learner, optimizer, config, out):
-    """Load weights and moments of out/last into policy and optimizer; returns the step to go on with."""
-    if not (out / "last").exists() and (out / ".old").exists():
-        (out / ".old").rename(out / "last")  # killed between save_run's two renames
-    if not (out / "last" / "optimizer.safetensors").exists():
-        raise InputError(f"{out}: no checkpoint to resume; leave --resume away to begin")
-    before = json.loads((out / "sft.json").read_text())
-    changed = [f"{k} {before.get(k)} -> {v}" for k, v in asdict(config).items() if before.get(k) != v]
-    if changed:
-        raise InputError(f"{out}: a resumed run keeps its config, but {', '.join(changed)}; use another --out")
-    policy = learner["policy"]
-    policy.load_state_dict(type(policy).from_pretrained(out / "last").state_dict())
-    learner["probe"].load_state_dict(load_file(out / "last" / "probe.safetensors"))
-    with safe_open(out / "last" / "optimizer.safetensors", "pt") as file:
-        step = int(file.metadata()["step"])
-        moments = {}
-        for key in file.keys():
-            index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = file.get_tensor(key)
-    state = optimizer.state_dict()
-    optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
-    lines = (out / "metrics.jsonl").read_text().splitlines()
-    kept = [line for line in lines if json.loads(line)["step"] < step]
-    (out / "metrics.jsonl").write_text("".join(line + "\n" for line in kept))
-    return step
-
-
-@contextlib.contextmanager
-def one_line(what):
-    """Turn whatever a full disk or a damaged file makes the libraries raise into an InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{what} ({' '.join(str(error).split())[:300]})") from None
-
-
-def write_line(path, metrics):
-    """Append one JSON object as a line."""
-    with open(path, "a") as file:
-        file.write(json.dumps(metrics) + "\n")
+def rft_batch(poses, body, weights, config, step):
+    """The questions of one step, shortest first so that little is padding; the same for the same seed and step."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    rng = random.Random(f"{config.seed}/{step}")
+    talk = sum(rng.random() < config.talk_share for _ in range(config.prompts))
+    drawn = grow(poses, count=config.prompts - talk, generator=generator)
+    true = captions.holds(body.joints(drawn))
+    posed = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(drawn, true)]
+    return sorted(posed + [talk_sample(rng) for _ in range(talk)], key=lambda s: len(s.question))

@@ -4,10 +4,13 @@ import json
 
 import pytest
 import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import LlavaForConditionalGeneration
 
-from minirft.body import InputError
+from minirft.body import DATA, InputError
 from minirft.data import POSE
-from minirft.policy import PosePolicy, to_pose
+from minirft.policy import PosePolicy, Tokens, to_pose
 
 QUESTIONS = ["raise both arms", "kneel on the left knee and put your hands on your hips, please", "hello"]
 
@@ -139,3 +142,103 @@ def test_a_damaged_checkpoint_is_one_clear_line(policy, tmp_path, damage):
 def test_a_name_that_is_no_model_names_those_that_ship():
     with pytest.raises(InputError, match="neither a checkpoint folder nor a model that ships"):
         PosePolicy.from_pretrained("no-such-model")
+
+
+def nudge(policy, seed):
+    """Move everything that is trained."""
+    with torch.no_grad():
+        torch.manual_seed(seed)
+        for p in policy.parameters():
+            if p.requires_grad:
+                p += 0.02 * torch.randn_like(p)
+
+
+def same(one, two, tokens):
+    with torch.no_grad():
+        a, b = one.score(tokens), two.score(tokens)
+    return torch.equal(a.text_logp, b.text_logp) and torch.equal(a.mean, b.mean) and torch.equal(a.std, b.std)
+
+
+@pytest.fixture
+def fresh():
+    return PosePolicy.from_pretrained("mini-sft")
+
+
+def test_a_shared_prompt_gives_the_gradients_of_a_plain_forward(fresh):
+    """Trap 3: one forward of the prompt for its group, in training too."""
+    rollout = draw(fresh)
+    gradients = []
+    for shared in (True, False):
+        tokens = rollout if shared else Tokens(rollout.prompt.repeat_interleave(6, 0), rollout.prompt_mask.repeat_interleave(6, 0),
+                                               rollout.answer, rollout.answer_mask)
+        scores = fresh.score(tokens)
+        fresh.zero_grad()
+        (scores.text_logp.mean() + scores.mean.square().mean() + scores.std.mean()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in fresh.parameters() if p.grad is not None]))
+    assert gradients[0].abs().max() > 1e-3
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_an_adapter_starts_at_nothing_and_its_reference_stays_there(fresh, policy):
+    tokens = draw(policy)
+    fresh.add_lora("rft")
+    assert same(fresh, policy, tokens)
+    nudge(fresh, 0)
+    assert not same(fresh, policy, tokens)
+    with fresh.reference():
+        assert same(fresh, policy, tokens)
+    assert not same(fresh, policy, tokens)
+    trained = {name for name, p in fresh.named_parameters() if p.requires_grad}
+    assert trained and all(".rft" in name or name.startswith("head.") for name in trained)
+    assert any("trainable_tokens" in name for name in trained) and not any("vision" in name for name in trained)
+
+
+def test_where_sft_is_lora_too_rft_starts_as_its_copy_and_sft_is_the_reference(fresh, policy, tmp_path):
+    tokens = draw(policy)
+    nudge(fresh.add_lora("sft"), 0)
+    fresh.save_pretrained(tmp_path / "sft")
+    sft = PosePolicy.from_pretrained(tmp_path / "sft")
+    assert same(sft, fresh, tokens)
+    aligned = PosePolicy.from_pretrained(tmp_path / "sft").add_lora("rft")
+    assert aligned.adapters == ["sft", "rft"] and same(aligned, sft, tokens)
+    with aligned.reference():
+        assert same(aligned, sft, tokens)
+    nudge(aligned, 1)
+    assert not same(aligned, sft, tokens)
+    with aligned.reference():
+        assert same(aligned, sft, tokens)
+    assert {name for name, p in aligned.named_parameters() if p.requires_grad and ".sft" in name} == set()
+    aligned.save_pretrained(tmp_path / "rft")
+    again = PosePolicy.from_pretrained(tmp_path / "rft")
+    assert same(again, aligned, tokens)
+    with again.reference():
+        assert same(again, sft, tokens)
+
+
+def test_peft_alone_can_load_the_adapter(fresh, tmp_path):
+    nudge(fresh.add_lora("rft"), 0)
+    fresh.save_pretrained(tmp_path / "run")
+    model = LlavaForConditionalGeneration.from_pretrained(DATA / "mini-sft", dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, tmp_path / "run" / "rft").eval()
+    ids = draw(fresh).answer[:2]
+    assert torch.equal(model(input_ids=ids).logits, fresh.model(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda folder: (folder / "rft" / "adapter_model.safetensors").unlink(), "adapter_model.safetensors is missing"),
+    (lambda folder: (folder / "reference_head.safetensors").unlink(), "reference_head"),
+    (lambda folder: (folder / "policy.json").write_text(
+        (folder / "policy.json").read_text().replace("mini-sft", "elsewhere")), "elsewhere"),
+    (lambda folder: save_file({k: v + 1 for k, v in load_file(folder / "reference_head.safetensors").items()},
+                              folder / "reference_head.safetensors"), "is not the model that it was trained from"),
+])
+def test_a_damaged_adapter_checkpoint_is_one_clear_line(fresh, tmp_path, damage, message):
+    fresh.add_lora("rft").save_pretrained(tmp_path / "run")
+    damage(tmp_path / "run")
+    with pytest.raises(InputError, match=message):
+        PosePolicy.from_pretrained(tmp_path / "run")
+
+
+def test_without_an_adapter_there_is_no_reference(policy):
+    with pytest.raises(InputError, match="call add_lora first"), policy.reference():
+        pass

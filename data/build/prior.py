@@ -112,7 +112,7 @@ def fit_mixture(prior, latent, *, rounds, generator):
     prior.whiten.copy_(inverse_factor(pooled))
     prior.log_weight.fill_(-math.log(count))
     for _ in range(rounds):
-        share = torch.cat([torch.softmax(prior.each_log(part, LATENT), -1) for part in latent.split(2000)])  # (M, C)
+        share = torch.cat([torch.softmax(prior.each_log(part)[0], -1) for part in latent.split(2000)])  # (M, C)
         size = share.sum(0) + 1e-6
         prior.log_weight.copy_((size / size.sum()).log())
         prior.centre.copy_(share.T @ latent / size[:, None])

@@ -1,0 +1,132 @@
+"""From a rollout to a loss: what its answers and poses are worth, each against the others of its prompt."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from . import captions, head, hygrpo, rewards
+from .body import InputError
+from .policy import Tokens
+
+
+@dataclass
+class Critics:
+    """What rewards are computed with. encoder: text_similarity's sentence encoder, an object with embed_text."""
+
+    body: object
+    reward_model: object
+    prior: object
+    encoder: object
+    own: dict = field(default_factory=dict)  # the user's rewards: name to function(samples, answers, pose, joints)
+
+
+@torch.no_grad()
+def give_rewards(rollout, answers, samples, critics):
+    """Rewards by name: of the answers, each (R,), and of their poses, each (R, K), 0 where none was given or asked for.
+
+    samples: the N questions; answers: R strings. A user's function is called with R samples, R answers, their poses
+    (R, K, 24, 3, 3) and joints (R, K, 24, 3), NaN where there is none, and returns (R,) or (R, K).
+    Raises InputError for a reward that is not finite or, a user's, of another shape.
+    """
+    size = len(answers) // len(samples)
+    asked = [s for s in samples for _ in range(size)]  # R, one for each answer
+    wants = torch.tensor([s.pose is not None for s in asked]).to(rollout.scores.has_pose)
+    posed = rollout.scores.has_pose & wants
+    pose = rollout.pose[wants[rollout.scores.has_pose]]  # (A, K, 24, 3, 3)
+    joints, rows = critics.body.joints(pose), [asked[i] for i in posed.nonzero()[:, 0].tolist()]
+    counted = torch.tensor([s.kind in rewards.REWARDED for s in captions.STATEMENTS]).to(pose)
+    text = critics.reward_model.embed_text([s.caption for s in samples]).repeat_interleave(size, 0)[posed, None]
+    named = {"semantic": rewards.semantic_alignment(text, critics.reward_model.embed_pose(pose, joints)),
+             "verifiable": rewards.verifiable(captions.holds(joints), [s.statements for s in rows], counted=counted),
+             "plausible": rewards.plausibility(critics.prior.score(pose))}
+    of_poses = {name: spread(value, posed) for name, value in named.items()}
+    wanted = critics.encoder.embed_text([s.answer for s in asked])
+    of_answers = {"format": rewards.answer_format(answers, wants_pose=wants.tolist()).to(wanted),
+                  "similarity": rewards.text_similarity(critics.encoder.embed_text(answers), wanted)}
+    for name, function in critics.own.items():
+        value = torch.as_tensor(function(asked, answers, spread(pose, posed, torch.nan), spread(joints, posed, torch.nan)))
+        shapes = [(len(answers),), (len(answers), pose.shape[1])]
+        if tuple(value.shape) not in shapes:
+            raise InputError(f"reward {name} returned shape {tuple(value.shape)}; return {shapes[0]}, one for each answer, "
+                             f"or {shapes[1]}, one for each pose")
+        if value.dim() == 1:
+            of_answers[name] = value.float()
+        else:
+            of_poses[name] = value.float().masked_fill(~posed[:, None], 0.0)
+    for name, value in (of_answers | of_poses).items():
+        if not value.isfinite().all():
+            raise InputError(f"reward {name} is not finite; it must be a number for every answer and every pose there is")
+    return of_answers, of_poses
+
+
+def spread(values, rows, empty=0.0):
+    """(A, ...) values of the True rows of a mask (R,) to (R, ...), the other rows `empty`."""
+    out = values.new_full((len(rows), *values.shape[1:]), empty)
+    out[rows] = values
+    return out
+
+
+@dataclass
+class Batch(Tokens):
+    """A rollout row by row, as the loss wants it: R answers with K poses of D numbers each, filled up with zeros."""
+
+    has_pose: torch.Tensor  # (R,)
+    action: torch.Tensor  # (R, K, D)
+    old_text_logp: torch.Tensor  # (R, T)
+    old_pose_logp: torch.Tensor  # (R, K)
+    reference_text_logp: torch.Tensor  # (R, T)
+    reference_mean: torch.Tensor  # (R, D)
+    reference_std: torch.Tensor  # (R, D)
+    text_advantage: torch.Tensor  # (R,)
+    pose_advantage: torch.Tensor  # (R, K)
+
+    def parts(self, prompts, group_size):
+        """Split into micro-batches of whole prompts, columns that are padding alone left out."""
+        for i in range(0, len(self.prompt), prompts):
+            rows = slice(i * group_size, (i + prompts) * group_size)
+            part = {k: v[i : i + prompts] if k.startswith("prompt") else v[rows] for k, v in vars(self).items()}
+            start, end = int(part["prompt_mask"].any(0).int().argmax()), int(part["answer_mask"].sum(1).max())
+            part |= {k: part[k][:, start:] for k in ("prompt", "prompt_mask")}
+            part |= {k: part[k][:, :end] for k in ("answer", "answer_mask", "old_text_logp", "reference_text_logp")}
+            yield Batch(**part)
+
+
+@torch.no_grad()
+def weigh(policy, rollout, of_answers, of_poses, samples, config):
+    """Rewards to advantages, and what the reference thinks of the rollout: a Batch."""
+    scores, weights = rollout.scores, config.reward_weights
+    with policy.reference():
+        reference = policy.score(rollout, temperature=config.temperature)
+    wants = torch.tensor([s.pose is not None for s in samples]).repeat_interleave(config.group_size).to(scores.has_pose)
+    pose_rewards = rewards.total(of_poses, weights).masked_fill(~wants[:, None], config.missing)  # all alike: no signal
+    text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, scores.has_pose,
+                                          config.group_size, missing=config.missing, split=config.split,
+                                          min_std=config.min_std)
+    rows = scores.has_pose
+    tokens = rollout.prompt, rollout.prompt_mask, rollout.answer, rollout.answer_mask
+    return Batch(*tokens, has_pose=rows, action=spread(rollout.action, rows), old_text_logp=scores.text_logp,
+                 old_pose_logp=spread(rollout.pose_logp, rows), reference_text_logp=reference.text_logp,
+                 reference_mean=spread(reference.mean, rows), reference_std=spread(reference.std, rows, 1.0),
+                 text_advantage=text, pose_advantage=pose if config.algorithm == "hygrpo" else torch.zeros_like(pose))
+
+
+def rft_loss(policy, batch, config, *, prompts):
+    """HyGRPO's loss on whole prompts of a batch that has `prompts` of them, and what to log."""
+    scores = policy.score(batch, temperature=config.temperature)
+    rows, (mean, std) = batch.has_pose, (scores.mean, scores.std)
+    pose_logp = head.log_prob(batch.action[rows], mean[:, None], std[:, None])
+    pose_kl = head.kl(mean, std, batch.reference_mean[rows], batch.reference_std[rows])
+    return hygrpo.hygrpo_loss(
+        scores.text_logp, spread(pose_logp, rows), old_text_logp=batch.old_text_logp, old_pose_logp=batch.old_pose_logp,
+        reference_text_logp=batch.reference_text_logp, pose_kl=spread(pose_kl, rows), answer_mask=batch.answer_mask,
+        has_pose=rows, text_advantage=batch.text_advantage, pose_advantage=batch.pose_advantage,
+        group_size=config.group_size, prompts=prompts, clip_text=config.clip_text, clip_pose=config.clip_pose,
+        ratio_dims=1 if config.pose_ratio == "joint" else mean.shape[-1], text_beta=config.text_beta,
+        pose_beta=config.pose_beta)
+
+
+def average_rewards(of_answers, of_poses, batch):
+    """Each reward's average over the answers, or over the poses there are, for the log."""
+    rows, count = batch.has_pose, batch.has_pose.sum().clamp(min=1)
+    averages = {name: value.mean().item() for name, value in of_answers.items()}
+    return averages | {name: (value[rows].mean(1).sum() / count).item() for name, value in of_poses.items()}

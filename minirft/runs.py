@@ -1,0 +1,104 @@
+"""A training run's folder: metrics.jsonl, one line a step, and `last`, the newest checkpoint, whole at any moment."""
+
+import contextlib
+import json
+import shutil
+import signal
+import threading
+from dataclasses import asdict
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from .body import InputError
+
+
+def begin_run(config, out):
+    """Make the run's folder and note its config; an older run there is refused, not overwritten."""
+    if (out / "metrics.jsonl").exists():
+        raise InputError(f"{out}: holds a run already; pass --resume to go on with it, or another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror or error})") from None
+    return 0
+
+
+def save_run(policy, optimizer, step, out, *, extra=None):
+    """Checkpoint and optimiser into out/last, put in place by one rename so that it is whole at any moment.
+
+    extra: a module that is trained beside the policy and is no part of its checkpoint, or None.
+    """
+    fresh, last, old = out / ".next", out / "last", out / ".old"
+    shutil.rmtree(fresh, ignore_errors=True)
+    policy.save_pretrained(fresh)
+    moments = {f"{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+    if extra is not None:
+        save_file(extra.state_dict(), fresh / "extra.safetensors")
+    save_file(moments, fresh / "optimizer.safetensors", metadata={"step": str(step)})
+    shutil.rmtree(old, ignore_errors=True)
+    if last.exists():
+        last.rename(old)
+    fresh.rename(last)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def resume_run(policy, optimizer, config, out, *, extra=None):
+    """Load weights and moments of out/last into policy, optimizer and extra; returns the step to go on with."""
+    if not (out / "last").exists() and (out / ".old").exists():
+        (out / ".old").rename(out / "last")  # killed between save_run's two renames
+    if not (out / "last" / "optimizer.safetensors").exists():
+        raise InputError(f"{out}: no checkpoint to resume; leave --resume away to begin")
+    before = json.loads((out / "config.json").read_text())
+    now = json.loads(json.dumps(asdict(config)))
+    changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
+    if changed:
+        raise InputError(f"{out}: a resumed run keeps its config, but {', '.join(changed)}; use another --out")
+    policy.load_state_dict(type(policy).from_pretrained(out / "last").state_dict())
+    if extra is not None:
+        extra.load_state_dict(load_file(out / "last" / "extra.safetensors"))
+    with safe_open(out / "last" / "optimizer.safetensors", "pt") as file:
+        step = int(file.metadata()["step"])
+        moments = {}
+        for key in file.keys():
+            index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = file.get_tensor(key)
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    kept = [line for line in lines if json.loads(line)["step"] < step]
+    (out / "metrics.jsonl").write_text("".join(line + "\n" for line in kept))
+    return step
+
+
+def write_line(path, metrics):
+    """Append one JSON object as a line."""
+    with open(path, "a") as file:
+        file.write(json.dumps(metrics) + "\n")
+
+
+@contextlib.contextmanager
+def one_line(what):
+    """Turn whatever a full disk or a damaged file makes the libraries raise into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{what} ({' '.join(str(error).split())[:300]})") from None
+
+
+@contextlib.contextmanager
+def stop_asked():
+    """A list that is empty until Ctrl-C or a polite kill: the loop then ends its step, saves and leaves."""
+    asked, kinds = [], (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+        yield asked
+        return
+    before = {kind: signal.signal(kind, lambda *_: asked.append(True)) for kind in kinds}
+    try:
+        yield asked
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,219 @@
+"""Reinforcement fine-tuning: starts on its reference, repeatable, resumable to the bit, and rewards reach what they are for."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from minirft import captions, critics, rewards, train
+from minirft.body import DATA, InputError, load_body
+from minirft.critics import Critics
+from minirft.data import Sample, load_poses
+from minirft.policy import PosePolicy
+from minirft.prior import PosePrior
+from minirft.retrieval import Retriever
+from minirft.train import RFTConfig
+
+TINY = {"prompts": 6, "group_size": 3, "poses_per_answer": 4, "micro_batch": 4, "look_every": 2, "warmup": 1}
+
+
+@pytest.fixture(scope="module")
+def tools():
+    model = Retriever.load("reward_model")
+    return Critics(load_body(), model, PosePrior.load(), model)
+
+
+@pytest.fixture(scope="module")
+def poses():
+    return load_poses(DATA / "rare.npz").pose[:40]
+
+
+def run(poses, tools, out, *, steps=4, resume=False, stop_at=None, monkeypatch=None, look=None, **settings):
+    """A run from the weights that ship; `stop_at` presses Ctrl-C at that step."""
+    if stop_at is not None:
+        real = train.rft_batch
+
+        def batch(*arguments):
+            if arguments[-1] == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return real(*arguments)
+
+        monkeypatch.setattr(train, "rft_batch", batch)
+    try:
+        return train.rft(PosePolicy.from_pretrained("mini-sft"), poses, RFTConfig(steps=steps, **TINY | settings), critics=tools,
+                         out=out, resume=resume, look=look, progress=False)
+    finally:
+        if stop_at is not None:
+            monkeypatch.undo()
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def batch_of(policy, poses, tools, config, step=0):
+    """One rollout of a policy that has its adapter, weighed."""
+    weights = captions.weights_for(captions.holds(tools.body.joints(poses)).float().mean(0))
+    samples = train.rft_batch(poses, tools.body, weights, config, step)
+    rollout = policy.sample([s.question for s in samples], group_size=config.group_size, temperature=config.temperature,
+                            poses_per_answer=config.poses_per_answer, generator=torch.Generator().manual_seed(0))
+    given = critics.give_rewards(rollout, policy.decode(rollout), samples, tools)
+    return samples, rollout, given, critics.weigh(policy, rollout, *given, samples, config)
+
+
+def test_a_run_stopped_and_resumed_ends_in_the_same_weights(poses, tools, tmp_path, monkeypatch):
+    whole = run(poses, tools, tmp_path / "whole", inner_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(poses, tools, tmp_path / "cut", stop_at=1, monkeypatch=monkeypatch, inner_steps=2)
+    resumed = run(poses, tools, tmp_path / "cut", resume=True, inner_steps=2)
+    fresh = PosePolicy.from_pretrained("mini-sft").add_lora("rft").state_dict()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert any(not torch.equal(value, fresh[name]) for name, value in whole.state_dict().items())
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+
+
+def test_the_first_step_starts_on_the_reference_and_on_policy(poses, tools, tmp_path):
+    """Traps 2 and 8: before any update every ratio is 1, nothing is clipped, and the KL is exactly 0."""
+    config = RFTConfig(steps=1, **TINY)
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    batch = batch_of(policy, poses, tools, config)[-1]
+    with torch.no_grad():
+        scores = policy.score(batch)
+        assert torch.equal(scores.text_logp, batch.reference_text_logp)
+        assert torch.equal(scores.mean, batch.reference_mean[batch.has_pose])
+        _, logged = critics.rft_loss(policy, batch, config, prompts=config.prompts)
+    assert logged["text_kl"] == logged["pose_kl"] == 0.0
+    assert logged["text_clipped"] == logged["pose_clipped"] == 0.0
+
+
+def test_only_the_adapter_and_the_head_are_trained(poses, tools, tmp_path):
+    before = PosePolicy.from_pretrained("mini-sft")
+    after = run(poses, tools, tmp_path / "run", steps=2)
+    with torch.no_grad(), after.reference():
+        tokens = before.encode(["raise both arms"], ["It is <POSE>."])
+        one, two = before.score(tokens), after.score(tokens)
+    assert torch.equal(one.text_logp, two.text_logp) and torch.equal(one.mean, two.mean)
+    assert not torch.equal(after.score(tokens).mean, one.mean)
+
+
+@pytest.mark.parametrize("settings", [{"inner_steps": 2}, {"split": "exact"}, {"pose_ratio": "mean", "clip_pose": 0.005},
+                                      {"poses_per_answer": 1}, {"talk_share": 0.5}])
+def test_micro_batches_change_nothing(poses, tools, settings):
+    """Trap 6: averages are over prompts, however they are cut."""
+    config = RFTConfig(**TINY | settings)
+    gradients = []
+    for size in (6, 4, 1):
+        policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+        batch = batch_of(policy, poses, tools, config)[-1]
+        for part in batch.parts(size, config.group_size):
+            critics.rft_loss(policy, part, config, prompts=config.prompts)[0].backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+    assert gradients[0].abs().max() > 0
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], rtol=1e-3, atol=1e-5)
+
+
+def test_grpo_moves_words_and_leaves_poses_without_a_signal(poses, tools):
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    config = RFTConfig(**TINY | {"algorithm": "grpo"})
+    batch = batch_of(policy, poses, tools, config)[-1]
+    assert batch.pose_advantage.abs().max() == 0 and batch.text_advantage.abs().max() > 0
+    hybrid = batch_of(policy, poses, tools, dataclasses.replace(config, algorithm="hygrpo"))[-1]
+    assert torch.equal(hybrid.text_advantage, batch.text_advantage)  # the same F
+    critics.rft_loss(policy, batch, config, prompts=config.prompts)[0].backward()
+    assert all(p.grad is None or p.grad.abs().max() == 0 for p in policy.head.parameters())
+
+
+def test_rewards_are_the_functions_of_rewards_py(poses, tools):
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    config = RFTConfig(**TINY)
+    samples, rollout, (of_answers, of_poses), batch = batch_of(policy, poses, tools, config)
+    row, column = batch.has_pose.nonzero()[0, 0], 2
+    sample, pose = samples[row // 3], rollout.pose[0, column]
+    joints = tools.body.joints(pose)
+    asserted = [i for i in sample.statements if captions.STATEMENTS[i].kind in rewards.REWARDED]
+    share = captions.holds(joints)[asserted].float().mean() if asserted else 0.0
+    cosine = (tools.reward_model.embed_text([sample.caption])[0] * tools.reward_model.embed_pose(pose, joints)).sum()
+    assert of_poses["verifiable"][row, column] == pytest.approx(float(share))
+    assert of_poses["semantic"][row, column] == pytest.approx(cosine.item(), abs=1e-5)
+    assert of_poses["plausible"][row, column] == pytest.approx(rewards.plausibility(tools.prior.score(pose)).item(), abs=1e-5)
+    assert of_answers["format"][row] == 1.0
+
+
+def test_talk_is_rewarded_for_its_words_and_never_for_a_pose(poses, tools):
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    samples = [Sample("hello", "Hello! Describe a pose and I will show it.", task="talk")]
+    rollout = policy.sample(["raise both arms"], group_size=3, poses_per_answer=4, generator=torch.Generator().manual_seed(0))
+    assert rollout.scores.has_pose.all()  # as if the policy had answered "hello" with poses
+    of_answers, of_poses = critics.give_rewards(rollout, policy.decode(rollout), samples, tools)
+    assert all(value.abs().max() == 0 for value in of_poses.values()) and of_answers["format"].max() == 0
+    batch = critics.weigh(policy, rollout, of_answers, of_poses, samples, RFTConfig(**TINY))
+    assert batch.pose_advantage.abs().max() == 0
+
+
+def test_a_reward_of_ones_own_is_weighed_by_name_and_seen_by_the_policy(poses, tools, tmp_path):
+    def head_high(samples, answers, pose, joints):
+        assert len(samples) == len(answers) == len(pose) == 18 and pose.shape[1:] == (4, 24, 3, 3)
+        return joints[..., captions.JOINT["head"], 1]
+
+    def words(samples, answers, pose, joints):
+        return torch.tensor([float(len(a)) for a in answers])
+
+    mine = dataclasses.replace(tools, own={"head_high": head_high, "words": words})
+    run(poses, mine, tmp_path / "run", steps=1, talk_share=0.0,
+        reward_weights=RFTConfig().reward_weights | {"head_high": 0.5, "words": 0.0})
+    assert lines(tmp_path / "run")[0]["head_high"] != 0 and lines(tmp_path / "run")[0]["words"] > 5
+
+
+@pytest.mark.parametrize("function, message", [
+    (lambda samples, answers, pose, joints: joints, "reward mine returned shape"),
+    (lambda samples, answers, pose, joints: torch.full((len(answers),), torch.nan), "reward mine is not finite"),
+])
+def test_a_wrong_reward_of_ones_own_is_one_clear_line(poses, tools, tmp_path, function, message):
+    mine = dataclasses.replace(tools, own={"mine": function})
+    with pytest.raises(InputError, match=message):
+        run(poses, mine, tmp_path / "run", reward_weights=RFTConfig().reward_weights | {"mine": 1.0})
+
+
+def test_nan_stops_the_run_with_the_last_good_state(poses, tools, tmp_path, monkeypatch):
+    real = train.rft_loss
+
+    def poisoned(policy, batch, config, *, prompts):
+        loss, logged = real(policy, batch, config, prompts=prompts)
+        return (loss * torch.nan if (tmp_path / "run" / "last").exists() else loss), logged
+
+    monkeypatch.setattr(train, "rft_loss", poisoned)
+    with pytest.raises(InputError, match="step 2: the gradient is not finite"):
+        run(poses, tools, tmp_path / "run")
+    policy = PosePolicy.from_pretrained(tmp_path / "run")
+    assert policy.adapters == ["rft"] and all(p.isfinite().all() for p in policy.parameters())
+
+
+def test_an_aligned_model_is_not_aligned_again(poses, tools, tmp_path):
+    run(poses, tools, tmp_path / "run", steps=1)
+    with pytest.raises(InputError, match="adapter 'rft' already"):
+        train.rft(PosePolicy.from_pretrained(tmp_path / "run"), poses, RFTConfig(), critics=tools, out=tmp_path / "other")
+
+
+@pytest.mark.parametrize("wrong", [{"group_size": 1}, {"poses_per_answer": 0}, {"algorithm": "ppo"}, {"pose_ratio": "sum"},
+                                   {"split": "exact", "poses_per_answer": 1}, {"temperature": 0.0}])
+def test_a_config_that_cannot_be_says_which_value(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        RFTConfig(**wrong)
+
+
+def test_looks_are_logged(poses, tools, tmp_path):
+    run(poses, tools, tmp_path / "run", steps=3, look=lambda policy, step: {"val_seen": step})
+    assert [line.get("val_seen") for line in lines(tmp_path / "run")] == [None, 2, 3]
+
+
+@pytest.mark.slow
+def test_the_verifiable_reward_rises(poses, tools, tmp_path):
+    run(poses, tools, tmp_path / "run", steps=30, prompts=8, poses_per_answer=32, lr=3e-3, talk_share=0.0,
+        reward_weights={"semantic": 0.0, "verifiable": 1.0, "plausible": 0.0, "format": 0.0, "similarity": 0.0})
+    paid = [line["verifiable"] for line in lines(tmp_path / "run")]
+    assert sum(paid[-8:]) / 8 > sum(paid[:8]) / 8 + 0.05
