@@ -1,14 +1,21 @@
 """The prior draws rotations, ranks real above broken, and finds what capture lacks; the rare poses are what they say."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import roma
 import torch
 
 from minirft import captions
-from minirft import prior as prior_module
 from minirft.body import DATA, JOINT, JOINT_NAMES, InputError, canonical_yaw, from_6d, load_body, to_6d, to_axis_angle, to_matrix
 from minirft.files import load_npz
-from minirft.prior import PosePrior, imbalance, limb_distances, search
+from minirft.prior import PosePrior
+
+# The search is of the build scripts, which are no package.
+_SPEC = importlib.util.spec_from_file_location("search", Path(__file__).parents[1] / "data" / "build" / "search.py")
+searching = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(searching)
 
 
 @pytest.fixture(scope="module")
@@ -104,34 +111,34 @@ def test_the_score_knows_no_yaw_and_gives_nothing_for_blandness(prior):
 
 def test_search_finds_plausible_different_poses_in_which_the_statements_hold(prior, body):
     wanted = ["left_kneeling", "right_arm_forward"]
-    pose = search(prior, wanted, 4, body=body, generator=seeded())
+    pose = searching.search(prior, wanted, 4, body=body, generator=seeded())
     joints = body.joints(pose)
     assert len(pose) == 4 and captions.satisfied(wanted, joints).all() and prior.plausible(pose).all()
-    assert (imbalance(joints) < 0.05).all()
+    assert (searching.imbalance(joints) < 0.05).all()
     apart = (joints[:, None] - joints).norm(dim=-1).mean(-1) + torch.eye(4)
     assert apart.min() > 0.03
 
 
 def test_search_for_what_contradicts_itself_finds_nothing(prior, body):
-    assert len(search(prior, ["left_knee_straight", "left_knee_fully_bent"], 2, body=body, generator=seeded())) == 0
+    assert len(searching.search(prior, ["left_knee_straight", "left_knee_fully_bent"], 2, body=body, generator=seeded())) == 0
 
 
 def test_a_body_falls_over_once_its_mass_is_beside_its_feet(body):
     upright = to_matrix(torch.zeros(72))
     leaning = upright.clone()
     leaning[0] = roma.rotvec_to_rotmat(torch.tensor([0.6, 0.0, 0.0]))
-    fall = imbalance(body.joints(torch.stack([upright, leaning])))
+    fall = searching.imbalance(body.joints(torch.stack([upright, leaning])))
     assert fall[0] == 0 and fall[1] > 0.2
 
 
 def test_limb_distances_agree_with_the_nearest_of_many_points(prior, body):
     joints = body.joints(prior.sample(5, generator=seeded()))
     along = torch.linspace(0, 1, 101)[:, None]
-    for index in (0, 7, 20, len(prior_module.PAIRS) - 1):
+    for index in (0, 7, 20, len(searching.PAIRS) - 1):
         one, two = ([joints[:, None, a] * (1 - along) + joints[:, None, b] * along]
-                    for a, b in (prior_module.LIMBS[i] for i in prior_module.PAIRS[index]))
+                    for a, b in (searching.LIMBS[i] for i in searching.PAIRS[index]))
         tried = torch.cdist(one[0], two[0]).amin((1, 2))
-        assert torch.allclose(limb_distances(joints)[:, index], tried, atol=6e-3)
+        assert torch.allclose(searching.limb_distances(joints)[:, index], tried, atol=6e-3)
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", None])
@@ -167,7 +174,7 @@ def test_rare_poses_are_plausible_and_bend_no_joint_as_real_bodies_do_not(rare, 
     pose, _ = rare
     score = prior.score(pose)
     assert (score > -1).float().mean() > 0.9 and score.min() > -5.1  # splits and crossed legs are like nothing in capture
-    excess = prior.excess(pose, body.joints(pose))
+    excess = searching.excess(prior, pose, body.joints(pose))
     assert excess[:, :63].max() < 0.11 and excess[:, 63:].max() < 0.02
     vector = to_axis_angle(pose).unflatten(-1, (24, 3))
     for name in ("left_knee", "right_knee"):

@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from minirft.body import JOINT, canonical_yaw, flip_pose, from_6d, load_body, to_6d, to_axis_angle
 from minirft.data import load_poses
 from minirft.files import write_atomic
-from minirft.prior import BODY_JOINTS, CODE, LATENT, UP_NOISE, PosePrior, limb_distances
+from minirft.prior import BODY_JOINTS, CODE, LATENT, UP_NOISE, PosePrior
+from search import limb_distances
 
 BATCH = 256
 KL_WEIGHT = 6e-3  # against squared 6D residuals summed over the joints

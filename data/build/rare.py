@@ -20,7 +20,8 @@ from minirft import captions
 from minirft.body import JOINT, JOINT_NAMES, canonical_yaw, flip_pose, load_body, to_axis_angle, to_matrix
 from minirft.data import load_poses
 from minirft.files import save_npz
-from minirft.prior import PosePrior, choose, near_samples, settle
+from minirft.prior import PosePrior
+from search import choose, near_samples, settle
 
 ENOUGH = 60  # training poses that need no help
 STARTED, WANTED = 50, 25  # poses a recipe sets out with, and keeps at most
