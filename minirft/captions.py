@@ -1,9 +1,10 @@
 """What can be said of a pose, and whether a pose satisfies it.
 
 A *quantity* is one real measure of the joints (an angle, a distance, a signed offset, a height). A *statement* is an
-interval of one quantity, or a conjunction of intervals that has an everyday name (a lunge). Both, and the words for
-them, are data/statements.txt; how words become sentences is phrases.py, with data/phrases.json. Kinds and first
-thresholds follow the posecode idea (PoseScript, ECCV 2022); the lists, the numbers and the words here are our own.
+interval of one quantity, or a conjunction of intervals that has an everyday name (a lunge). The quantities are
+data/measures.txt; statements and the words for them are data/statements.txt; how words become sentences is phrases.py,
+with data/phrases.json. Kinds and first thresholds follow the posecode idea (PoseScript, ECCV 2022); the lists, the
+numbers and the words here are our own.
 
 Axes. "Up", "raised", "lean" and heights mean the world's vertical (+Y): that is what people say of someone bowing or
 lying. "In front of", "forward", "to the side" of arms and hands mean the torso's own axes (front, left_side,
@@ -20,54 +21,7 @@ from minirft.phrases import Unit, compose, pick, read_statements, words_of
 
 KINDS = ("angle", "distance", "relative", "direction", "ground", "whole")
 
-# The quantities, by family, two spaces between one and the next. `s_` stands for either side, `o_` for the other one.
-#   angle      name: three points, the angle at the middle one       distance   name: two points
-#   direction  name: from, to, axis; the angle between the two       offset     name: of, from, axis; signed, along it
-# Radians and metres; a height is an offset from the floor, which is taken to be at the lowest joint.
-MEASURES = {
-    "angle": """
-        s_elbow: s_shoulder s_elbow s_wrist  s_knee: s_hip s_knee s_ankle  s_lap: s_shoulder s_hip s_knee""",
-    "direction": """
-        s_upperarm_up: s_shoulder s_elbow up        s_upperarm_crown: s_shoulder s_elbow crown
-        s_upperarm_front: s_shoulder s_elbow front  s_upperarm_out: s_shoulder s_elbow s_side
-        s_forearm_up: s_elbow s_wrist up            s_forearm_front: s_elbow s_wrist front
-        s_forearm_in: s_elbow s_wrist o_side        s_arm_up: s_shoulder s_wrist up
-        s_arm_crown: s_shoulder s_wrist crown       s_arm_front: s_shoulder s_wrist front
-        s_arm_out: s_shoulder s_wrist s_side        s_thigh_up: s_hip s_knee up
-        s_thigh_ahead: s_hip s_knee ahead           s_thigh_out: s_hip s_knee s_aside
-        s_shin_up: s_knee s_ankle up                s_leg_up: s_hip s_ankle up
-        s_leg_ahead: s_hip s_ankle ahead            s_leg_out: s_hip s_ankle s_aside
-        torso_up: mid_hip mid_shoulder up           torso_ahead: mid_hip mid_shoulder ahead
-        torso_s: mid_hip mid_shoulder s_aside       belly_up: spine3 breast up
-        s_flank_up: o_shoulder s_shoulder up        s_shoulder_ahead: o_shoulder s_shoulder ahead
-        head_front: neck skull front                head_s: neck skull s_side""",
-    "distance": """
-        hands: left_hand right_hand     elbows: left_elbow right_elbow        ankles: left_ankle right_ankle
-        knees: left_knee right_knee     s_hand_shoulder: s_hand s_shoulder    s_hand_o_shoulder: s_hand o_shoulder
-        s_hand_o_elbow: s_hand o_elbow  s_hand_o_upperarm: s_hand o_upperarm  s_hand_waist: s_hand s_waist
-        s_hand_thigh: s_hand s_thigh    s_hand_knee: s_hand s_knee            s_hand_o_knee: s_hand o_knee
-        s_hand_ankle: s_hand s_ankle    s_hand_foot: s_hand s_foot            s_hand_o_foot: s_hand o_foot
-        s_hand_skull: s_hand skull      s_hand_mouth: s_hand mouth            s_hand_temple: s_hand s_temple
-        s_hand_nape: s_hand nape        s_hand_chest: s_hand chest            s_hand_belly: s_hand belly
-        s_hand_back: s_hand back        s_elbow_knee: s_elbow s_knee          s_elbow_o_knee: s_elbow o_knee
-        s_ankle_o_knee: s_ankle o_knee  s_ankle_seat: s_ankle s_hip""",
-    "offset": """
-        s_hand_over_skull: s_hand skull up            s_hand_over_shoulder: s_hand s_shoulder up
-        s_hand_over_hip: s_hand s_hip up              s_hand_over_knee: s_hand s_knee up
-        s_hand_over_o_hand: s_hand o_hand up          s_hand_front: s_hand mid_shoulder front
-        s_hand_waist_front: s_hand mid_hip front      s_hand_before_o_hand: s_hand o_hand front
-        s_hand_out: s_hand mid_shoulder s_side        s_hand_crown: s_hand mid_shoulder crown
-        s_elbow_over_shoulder: s_elbow s_shoulder up  s_elbow_front: s_elbow s_shoulder front
-        s_elbow_out: s_elbow s_shoulder s_side        s_ankle_over_o_ankle: s_ankle o_ankle up
-        s_ankle_ahead_o_ankle: s_ankle o_ankle ahead  feet_crossed: left_ankle right_ankle right_aside
-        s_knee_ahead_o_knee: s_knee o_knee ahead      s_knee_over_o_knee: s_knee o_knee up
-        s_knee_over_hip: s_knee s_hip up              s_foot_height: s_foot floor up
-        s_ankle_height: s_ankle floor up              s_knee_height: s_knee floor up
-        s_hand_height: s_hand floor up                s_elbow_height: s_elbow floor up
-        s_shoulder_height: s_shoulder floor up        pelvis_height: pelvis floor up
-        head_height: head floor up                    head_over_hip: skull mid_hip up
-        seat_ahead: pelvis mid_ankle ahead""",
-}
+
 def _normalised(vector):
     return vector / (vector.square().sum(-1, keepdim=True) + 1e-10).sqrt()
 
@@ -121,13 +75,17 @@ def _for_sides(text):
     return list(dict.fromkeys(re.sub(letter, lambda found: side[found[0]], text) for side in sides))
 
 
-def _rows(measures):
-    """The measures of a family, one for each side where they have one: [[name, point, point, ...], ...]."""
-    cells = re.split(r"\s\s+", measures.strip())
-    return [row.replace(":", "").split() for cell in cells for row in _for_sides(cell)]
+def _read_measures(text):
+    """data/measures.txt by family, one row for each side where they have one: {family: [[name, point, ...], ...]}."""
+    rows = {"angle": [], "direction": [], "distance": [], "offset": []}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            family, measure = line.split(" ", 1)
+            rows[family] += [row.replace(":", "").split() for row in _for_sides(measure)]
+    return rows
 
 
-_ROWS = {family: _rows(measures) for family, measures in MEASURES.items()}
+_ROWS = _read_measures((DATA / "measures.txt").read_text(encoding="utf-8"))
 QUANTITIES = tuple(row[0] for rows in _ROWS.values() for row in rows)
 _QUANTITY = {name: index for index, name in enumerate(QUANTITIES)}
 _IS_ANGLE = tuple(family in ("angle", "direction") for family, rows in _ROWS.items() for _ in rows)
@@ -170,7 +128,7 @@ def quantities(joints):
     *ends, axis = _COLUMNS["offset"]
     of, start = (points[..., index, :] for index in ends)
     offset = ((of - start) * axes[..., axis, :]).sum(-1)
-    return torch.cat([angle, direction, distance, offset], -1)  # the order of MEASURES
+    return torch.cat([angle, direction, distance, offset], -1)  # the order of QUANTITIES
 
 
 class Statement(NamedTuple):
