@@ -36,33 +36,36 @@ def read_text(path):
     return text
 
 
-def _euler(order, degrees):
-    """Rotations (T, 3, 3) of Euler angles (T, n), as roma does: "XYZ" about the turned axes, "xyz" about the fixed ones."""
-    return roma.euler_to_rotmat(order, [torch.from_numpy(column) for column in degrees.T.copy()], degrees=True)
-
-
-def _array(rows):
-    """[(line number, words)] as an array of finite numbers; a word that is none is named with its line."""
-    try:
-        values = np.array([words for _, words in rows], dtype=np.float64)
-    except ValueError:
-        values = np.array(np.nan)
-    if not np.isfinite(values).all():
-        for number, words in rows:
-            _finite(words, f"line {number}")
+def _numbers(rows):
+    """[(place, words)], as many words each, as an array of finite numbers; the first word that is none is an error."""
+    values = np.array([[_number(word) for word in words] for _, words in rows])
+    for row, column in np.argwhere(~np.isfinite(values))[:1]:
+        place, words = rows[row]
+        raise ValueError(f"{place} has {words[column]!r} where a number belongs")
     return values
 
 
-def _finite(words, place):
-    """Words as an array of finite numbers; the first that is none is named in a ValueError."""
-    for word in words:
-        try:
-            if np.isfinite(float(word)):
-                continue
-        except ValueError:
-            pass
-        raise ValueError(f"{place} has {word!r} where a number belongs")
-    return np.array(words, dtype=np.float64)
+def _number(word):
+    try:
+        return float(word)
+    except ValueError:
+        return np.nan
+
+
+def _rotations(degrees, channels, joints):
+    """Columns of angles (T, C) to local rotations (T, joints, 3, 3); a joint without any is not turned.
+
+    channels: each column's (joint, axis), "" for a column of lengths. As in roma, X, Y and Z are the axes as the turns
+    before have left them, x, y and z the fixed ones.
+    """
+    local = torch.eye(3, dtype=torch.float64).repeat(len(degrees), joints, 1, 1)
+    for joint in range(joints):
+        columns = [column for column, (owner, axis) in enumerate(channels) if owner == joint and axis]
+        if columns:
+            order = "".join(channels[column][1] for column in columns)
+            angles = [torch.from_numpy(degrees[:, column].copy()) for column in columns]
+            local[:, joint] = roma.euler_to_rotmat(order, angles, degrees=True)
+    return local
 
 
 # ---------------------------------------------------------------- BVH
@@ -72,16 +75,17 @@ def read_bvh(path):
     """(Skeleton, local rotations (T, J, 3, 3) float64, frames a second or 0)."""
     text = read_text(path)
     motion = re.search(r"^\s*MOTION\s*$", text, re.M)
-    if "HIERARCHY" not in text[: motion.start() if motion else None]:
+    _, found, hierarchy = text[: motion.start() if motion else None].partition("HIERARCHY")
+    if not found:
         raise ValueError("no BVH file: it has no HIERARCHY")
-    skeleton, channels = _bvh_skeleton(text[: motion.start() if motion else None].split("HIERARCHY", 1)[1].split())
+    skeleton, channels = _bvh_skeleton(iter(hierarchy.split()))
     if not motion:
         raise ValueError("cut in half: it ends after the hierarchy, before MOTION")
     header = re.match(r"\s*Frames:\s*(\d+)\s+Frame\s+Time:\s*(\S+)[^\n]*\n?", text[motion.end() :], re.I)
     if not header:
         raise ValueError("cut in half, or no BVH: after MOTION must come 'Frames: N' and 'Frame Time: seconds'")
     start = motion.end() + header.end()
-    rows = _numbers(text[start:].splitlines(), len(channels), first_line=text[:start].count("\n") + 1)
+    rows = _bvh_rows(text[start:].splitlines(), len(channels), first_line=text[:start].count("\n") + 1)
     frames = int(header[1])
     if len(rows) != frames or not frames:
         cut = "cut in half: " if len(rows) < frames else ""
@@ -90,13 +94,12 @@ def read_bvh(path):
         seconds = float(header[2])
     except ValueError:
         raise ValueError(f"frame time {header[2]!r} is no number of seconds") from None
-    return skeleton, _bvh_rotations(rows, channels, len(skeleton.names)), 1 / seconds if seconds > 0 else 0.0
+    return skeleton, _rotations(rows, channels, len(skeleton.names)), 1 / seconds if seconds > 0 else 0.0
 
 
-def _bvh_skeleton(tokens):
-    """(Skeleton, channels): channels has, for each column of the motion, (joint, "Xrotation" ...)."""
+def _bvh_skeleton(words):
+    """(Skeleton, channels): channels has, for each column of the motion, (joint, axis); "" for a position's axis."""
     names, parents, offsets, ends, channels, stack = [], [], [], [], [], []
-    words = iter(tokens)
     try:
         for word in words:
             if word in ("ROOT", "JOINT", "End"):
@@ -108,17 +111,18 @@ def _bvh_skeleton(tokens):
                     ends.append(np.full(3, np.nan))
                 stack.append(len(names) - 1 if word != "End" else None)
             elif word == "OFFSET":
-                offset = _finite([next(words) for _ in range(3)], f"the offset of {names[-1]}")
+                offset = _numbers([(f"the offset of {names[-1]}", [next(words) for _ in range(3)])])[0]
                 if stack[-1] is None:
                     ends[stack[-2]] = offset
                 else:
                     offsets[stack[-1]] = offset
             elif word == "CHANNELS":
                 for _ in range(int(next(words))):
-                    channels.append((stack[-1], next(words)))
-                    if not re.fullmatch("[XYZ](position|rotation)", channels[-1][1], re.I):
+                    kind = next(words)
+                    if not re.fullmatch("[XYZ](position|rotation)", kind, re.I):
                         known = "BVH knows Xposition and Xrotation, Y and Z likewise"
-                        raise ValueError(f"joint {names[-1]} has a channel {channels[-1][1]!r}; {known}")
+                        raise ValueError(f"joint {names[-1]} has a channel {kind!r}; {known}")
+                    channels.append((stack[-1], kind[0].upper() if kind[1:].lower() == "rotation" else ""))
             elif word == "}":
                 stack.pop()
             else:
@@ -132,29 +136,14 @@ def _bvh_skeleton(tokens):
     return Skeleton(tuple(names), tuple(parents), np.array(offsets), np.array(ends)), channels
 
 
-def _bvh_rotations(rows, channels, joints):
-    """Rows of channels (T, C) to local rotations (T, J, 3, 3), each joint's Euler angles in its own order about the turned axes."""
-    local = torch.eye(3, dtype=torch.float64).repeat(len(rows), joints, 1, 1)
-    for joint in range(joints):
-        columns = [
-            (column, kind[0].upper())
-            for column, (owner, kind) in enumerate(channels)
-            if owner == joint and kind.lower().endswith("rotation")
-        ]
-        if columns:
-            order = "".join(axis for _, axis in columns)
-            local[:, joint] = _euler(order, rows[:, [column for column, _ in columns]])
-    return local
-
-
-def _numbers(lines, width, *, first_line):
+def _bvh_rows(lines, width, *, first_line):
     """Lines of `width` numbers each as (T, width) float64; blank ones do not count. Errors name the line in the file."""
-    rows = [(number, line.split()) for number, line in enumerate(lines, first_line) if line.strip()]
-    for number, words in rows:
+    rows = [(f"line {number}", line.split()) for number, line in enumerate(lines, first_line) if line.strip()]
+    for place, words in rows:
         if len(words) != width:
-            cut = "; cut in half?" if number == rows[-1][0] else ""
-            raise ValueError(f"line {number} has {len(words)} numbers, its hierarchy {width} channels{cut}")
-    return _array(rows).reshape(-1, width)
+            cut = "; cut in half?" if place == rows[-1][0] else ""
+            raise ValueError(f"{place} has {len(words)} numbers, its hierarchy {width} channels{cut}")
+    return _numbers(rows).reshape(-1, width)
 
 
 # ---------------------------------------------------------------- ASF/AMC, as CMU publishes them
@@ -169,15 +158,11 @@ def read_amc(path):
     except ValueError as error:
         raise ValueError(f"its skeleton {asf.name}: {error}") from None
     values = _amc_values(text, {name: len(dof) for name, dof in dofs.items() if dof})
-    frames = len(values["root"])
-    local = torch.eye(3, dtype=torch.float64).repeat(frames, len(skeleton.names), 1, 1)
     scale = 1.0 if re.search(r"^\s*:DEGREES", text, re.M | re.I) else unit
-    for joint, name in enumerate(skeleton.names):
-        columns = [(column, dof[1]) for column, dof in enumerate(dofs[name]) if dof[0] == "r"]
-        if columns:
-            order = "".join(axis for _, axis in columns)
-            turned = _euler(order, values[name][:, [column for column, _ in columns]] * scale)
-            local[:, joint] = axes[joint] @ turned @ axes[joint].T
+    channels = [(joint, dof[1:2] if dof[0] == "r" else "") for joint, name in enumerate(dofs) for dof in dofs[name]]
+    local = _rotations(values * scale, channels, len(dofs))
+    for joint in {joint for joint, axis in channels if axis}:
+        local[:, joint] = axes[joint] @ local[:, joint] @ axes[joint].T
     return skeleton, local, AMC_FPS
 
 
@@ -193,7 +178,7 @@ def _asf_beside(path):
 
 
 def _asf_skeleton(text):
-    """(Skeleton, axes (J, 3, 3), {bone: ("rx", ...)}, degrees in one unit of its angles).
+    """(Skeleton, J axes (3, 3), {bone: ("rx", ...)}, degrees in one unit of its angles).
 
     A bone turns about its own start, so it becomes a joint there; `axes` are the frames its angles are given in.
     """
@@ -233,28 +218,26 @@ def _asf_rest(bones, parent, unit):
     offsets, ends, axes = np.zeros((len(names), 3)), np.zeros((len(names), 3)), []
     for index, name in enumerate(names):
         bone = bones[name]
-        direction = _finite(bone["direction"].split(), f"the direction of {name}")
+        direction = _numbers([(f"the direction of {name}", bone["direction"].split())])[0]
         if len(direction) != 3:
             raise ValueError(f"the direction of {name} has {len(direction)} numbers, it must have 3")
-        ends[index] = direction * _finite([bone["length"]], f"the length of {name}")
+        ends[index] = direction * _numbers([(f"the length of {name}", [bone["length"]])])[0]
         if parent[name]:
             offsets[index] = ends[names.index(parent[name])]
         *angles, order = bone["axis"].split()
         if len(angles) != 3 or sorted(order.upper()) != list("XYZ"):
             raise ValueError(f"the axis of {name} is {bone['axis']!r}; it must be like 0 0 20 XYZ: angles and their order")
-        axes.append(_euler(order.lower(), _finite(angles, f"the axis of {name}")[None] * unit)[0])
+        turn = _numbers([(f"the axis of {name}", angles)]) * unit
+        axes.append(_rotations(turn, [(0, axis) for axis in order.lower()], 1)[0, 0])
     parents = tuple(names.index(parent[name]) if parent[name] else -1 for name in names)
     dofs = {name: tuple(bones[name].get("dof", "").lower().split()) for name in names}
-    return Skeleton(tuple(names), parents, offsets, ends), torch.stack(axes), dofs, unit
+    return Skeleton(tuple(names), parents, offsets, ends), axes, dofs, unit
 
 
 def _amc_values(text, widths):
-    """{bone: (T, dof)}. widths: {bone: dof}, what the skeleton says each bone has."""
-    lines = [
-        (number, line.split())
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip() and line.lstrip()[0] not in "#:"
-    ]
+    """The numbers of all frames (T, C), bone after bone. widths: {bone: how many of them the skeleton says it has}."""
+    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)
+             if line.strip() and line.lstrip()[0] not in "#:"]
     size = len(widths) + 1
     for start in range(0, len(lines), size):
         block = lines[start : start + size]
@@ -271,8 +254,8 @@ def _amc_values(text, widths):
             raise ValueError(f"cut in half: frame {frame[0]} has {len(block) - 1} of the skeleton's {len(widths)} bones")
     if not lines:
         raise ValueError("it holds no frames")
-    values = {name: [] for name in widths}
+    rows = {name: [] for name in widths}
     for number, (name, *words) in lines:
-        if name in values:
-            values[name].append((number, words))
-    return {name: _array(rows) for name, rows in values.items()}
+        if name in rows:
+            rows[name].append((f"line {number}", words))
+    return np.hstack([_numbers(each) for each in rows.values()])

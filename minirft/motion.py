@@ -15,53 +15,17 @@ import roma
 import torch
 from tqdm import tqdm
 
-from minirft.body import JOINT, JOINT_NAMES, PARENTS, InputError, canonical_yaw, load_body, to_axis_angle
+from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, canonical_yaw, load_body, to_axis_angle
 from minirft.mocap import read_amc, read_bvh, read_text
 
 SUFFIXES = (".bvh", ".amc")
 NEAR_DUPLICATE_MM = 10.0  # mean joint distance; someone standing still sways less than this in an eighth of a second
-_LIMBS = "UpLeg hip Leg knee Foot ankle ToeBase foot Shoulder collar Arm shoulder ForeArm elbow Hand wrist"
-
-
-def _table(middle, sided, left, right):
-    """Source joint -> SMPL joint, from "source smpl source smpl ..."; the sided ones for both sides."""
-    names = dict(zip(middle.split()[::2], middle.split()[1::2]))
-    for source, target in zip(sided.split()[::2], sided.split()[1::2]):
-        names |= {left + source: f"left_{target}", right + source: f"right_{target}"}
-    return names
-
-
-TABLES = {
-    "Daz": _table("hip pelvis abdomen spine1 chest spine3 neck neck head head",
-                  "Thigh hip Shin knee Foot ankle Collar collar Shldr shoulder ForeArm elbow Hand wrist", "l", "r"),
-    "CMU": _table("root pelvis lowerback spine1 upperback spine2 thorax spine3 lowerneck neck head head",
-                  "femur hip tibia knee foot ankle toes foot clavicle collar humerus shoulder radius elbow hand wrist",
-                  "l", "r"),
-    "MotionBuilder": _table("Hips pelvis LowerBack spine1 Spine spine2 Spine1 spine3 Neck neck Head head", _LIMBS,
-                            "Left", "Right"),
-    "Mixamo": _table("Hips pelvis Spine spine1 Spine1 spine2 Spine2 spine3 Neck neck Head head", _LIMBS, "Left", "Right"),
-}
-# Rest bones (any length) that replace a file's own, which mislead, by the table of names that fits it.
-# Daz: the forearm points 17 degrees forward at rest, yet the data mean a straight arm by it: take the upper arm's
-# direction (5 degrees from the AMC of the same trial; 10 with the rotation copied, 20 with its own rest bone).
-# CMU: the spine's bones follow markers on the back, the clavicle starts at the spine and rises 25 degrees. The chest's
-# rotations equal those of the Daz files within 2 degrees, so the Daz rest bones serve (2 degrees apart instead of 11); the
-# neck's differ by a constant 15 degrees, which its rest bone here makes up for.
-REST_BONES = {
-    "Daz": {"left_elbow": (28.2, -1.71, 0.49), "right_elbow": (-28.2, -1.71, 0.49)},
-    "CMU": {"spine1": (0, 11.7, -0.49), "spine2": (0, 11.7, -0.49), "spine3": (0, 22.2, -2.19), "neck": (0, 0.91, 0.42),
-            "left_collar": (8.78, -1.95, 1.46), "right_collar": (-8.78, -1.95, 1.46)},
-}
-ESSENTIAL = ("pelvis",) + tuple(
-    f"{side}_{joint}" for joint in ("hip", "knee", "ankle", "shoulder", "elbow") for side in ("left", "right")
-)
-# A joint's bone runs to this one; the pelvis and the head (its gaze matters, not its bone) have none and are copied.
-_BONE_END = {"spine1": "spine2", "spine2": "spine3", "spine3": "neck", "neck": "head"} | {
-    f"{side}_{a}": f"{side}_{b}"
-    for side in ("left", "right")
-    for a, b in (("hip", "knee"), ("knee", "ankle"), ("ankle", "foot"),
-                 ("collar", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist"))
-}
+# The names of known skeletons and the rest bones to take for theirs, by skeleton: the file says why.
+SKELETONS = json.loads((DATA / "skeletons.json").read_text(encoding="utf-8"))["skeletons"]
+ESSENTIAL = tuple(name for name in JOINT_NAMES
+                  if name.split("_")[-1] in ("pelvis", "hip", "knee", "ankle", "shoulder", "elbow"))
+# A joint's bone runs to its first child; the pelvis and the head (its gaze matters, not its bone) have none and are copied.
+_BONE_END = {JOINT_NAMES[PARENTS[child]]: JOINT_NAMES[child] for child in range(21, 3, -1)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +48,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
     """One .bvh or .amc file to a Motion.
 
     fps: frames a second, where the file's own (BVH) or 120 (AMC, whose .asf must lie beside it) is wrong.
-    names: {source joint: SMPL joint}, on top of the built-in tables (Daz, CMU, MotionBuilder, Mixamo); see read_names.
+    names: {source joint: SMPL joint}, on top of data/skeletons.json (Daz, CMU, MotionBuilder, Mixamo); see read_names.
     body: the Body whose rest pose is the target; None is the open one.
     Frame 0 is left out where it is a T-pose: converters of CMU's data put one there that nobody recorded took.
     Raises InputError, in one line that starts with the file, for anything wrong with it.
@@ -136,7 +100,7 @@ def read_folder(path, *, hz=8.0, fps=None, names=None, body=None, near_mm=NEAR_D
     if not hz > 0:
         raise InputError(f"hz={hz} must be more than 0 poses a second")
     path, body = Path(path), body or load_body()
-    rows, failures = {"pose": [], "clip": [], "frame": [], "subject": []}, []
+    parts, failures = [], []
     for file in tqdm(_files(path), unit="file", disable=None):
         try:
             motion = read_motion(file, fps=fps, names=names, body=body)
@@ -149,13 +113,11 @@ def read_folder(path, *, hz=8.0, fps=None, names=None, body=None, near_mm=NEAR_D
         keep = np.unique(np.arange(0, len(motion.pose), max(1.0, motion.fps / hz)).astype(int))
         pose = canonical_yaw(motion.pose[keep])
         distinct = _distinct(body.joints(pose), near_mm)
-        rows["pose"].append(to_axis_angle(pose[distinct]).numpy())
-        rows["frame"].append(motion.frame[keep][distinct])
-        rows["clip"].append(np.full(len(distinct), motion.clip))
-        rows["subject"].append(np.full(len(distinct), motion.subject))
-    if not rows["pose"]:
+        parts.append({"pose": to_axis_angle(pose[distinct]).numpy(), "clip": np.full(len(distinct), motion.clip),
+                      "frame": motion.frame[keep][distinct], "subject": np.full(len(distinct), motion.subject)})
+    if not parts:
         raise InputError(f"{path}: none of its {len(failures)} motion files can be read; the first: {failures[0]}")
-    return {key: np.concatenate(parts) for key, parts in rows.items()}, failures
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, failures
 
 
 def _files(path):
@@ -185,12 +147,17 @@ def _distinct(joints, near_mm):
 def retarget(skeleton, local, sources, *, body, rest_bones):
     """The source's local rotations as SMPL's.
 
-    local: (T, J, 3, 3); sources: {SMPL joint: index in the skeleton}; rest_bones: see REST_BONES.
+    local: (T, J, 3, 3); sources: {SMPL joint: index in the skeleton}; rest_bones: {SMPL joint: (3,)} in place
+    of the file's own.
     With A the smallest rotation from SMPL's rest bone to the source's, global SMPL = global source A: then the posed bones
     point the same way. SMPL joints without a source stay at rest. Returns (T, 24, 3, 3) float32.
     """
     basis, rest = _upright(skeleton, sources)
-    source = basis @ global_rotations(skeleton.parents, local) @ basis.T
+    total = local.clone()
+    for j, parent in enumerate(skeleton.parents):  # parents before children
+        if parent >= 0:
+            total[:, j] = total[:, parent] @ local[:, j]
+    source = basis @ total @ basis.T
     bones = _bones(skeleton, rest, sources, basis.numpy(), rest_bones)
     align = _alignments(bones, np.asarray(body.rest, dtype=np.float64))
     target = torch.eye(3, dtype=local.dtype).repeat(len(local), 24, 1, 1)
@@ -200,15 +167,6 @@ def retarget(skeleton, local, sources, *, body, rest_bones):
         target[:, j] = source[:, sources[name]] @ align[j] if name in sources else above
         pose[:, j] = above.mT @ target[:, j]
     return pose.float()
-
-
-def global_rotations(parents, local):
-    """Local rotations (T, J, 3, 3) composed down the tree; parents before children."""
-    total = local.clone()
-    for j, parent in enumerate(parents):
-        if parent >= 0:
-            total[:, j] = total[:, parent] @ local[:, j]
-    return total
 
 
 def _upright(skeleton, sources):
@@ -272,11 +230,11 @@ def _smallest_rotation(start, end):
 
 
 def _match(skeleton, names):
-    """{SMPL joint: index in the skeleton} by the built-in table that fits best, then by `names`; and its REST_BONES."""
+    """{SMPL joint: index in the skeleton} by the known skeleton that fits best, then by `names`; and its rest bones."""
     plain = [name.split(":")[-1] for name in skeleton.names]  # "mixamorig:Hips" is "Hips"
     short = {name: plain.index(name) for name in plain}
-    best = max(TABLES, key=lambda table: len(TABLES[table].keys() & short.keys()))
-    sources = {target: short[source] for source, target in TABLES[best].items() if source in short}
+    best = max(SKELETONS.values(), key=lambda known: len(known["names"].keys() & short.keys()))
+    sources = {target: short[source] for source, target in best["names"].items() if source in short}
     for source, target in names.items():
         if target not in JOINT_NAMES[:22]:
             raise ValueError(f"names maps {source!r} to {target!r}, which is none of {', '.join(JOINT_NAMES[:22])}")
@@ -287,8 +245,8 @@ def _match(skeleton, names):
     if missing:
         have = ", ".join(skeleton.names)
         raise ValueError(f"no source for {', '.join(missing)}; map them with names, from its joints {have}")
-    fits = {target for target, index in sources.items() if TABLES[best].get(plain[index]) == target}
-    return sources, {target: bone for target, bone in REST_BONES.get(best, {}).items() if target in fits}
+    fits = {target for target, index in sources.items() if best["names"].get(plain[index]) == target}
+    return sources, {target: bone for target, bone in best.get("rest_bones", {}).items() if target in fits}
 
 
 def _is_t_pose(local, sources):
