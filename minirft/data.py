@@ -1,5 +1,6 @@
 """Samples: what a policy is asked, what it should answer, and where their poses and sentences come from."""
 
+import json
 import re
 import warnings
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from . import captions
-from .body import InputError, flip_pose, to_matrix
+from .body import DATA, InputError, flip_pose, to_matrix
 from .files import load_npz
 
 POSE = "<POSE>"
@@ -58,39 +59,11 @@ def load_poses(path):
     return PoseSet(to_matrix(torch.as_tensor(arrays["pose"], dtype=torch.float32)), **fields)
 
 
-# How a person wraps the sentence that describes a pose; most often not at all.
-QUESTIONS = ("{}",) * 16 + (
-    "Show me this pose: {}", "Give me the SMPL pose of this: {}", "What is the SMPL pose for: {}", "Pose: {}",
-    "Draw a body like this. {}", "Can you show {}", "I want to see this: {}", "Make a pose: {}", "Generate: {}",
-    "There is a person. {} What is the SMPL pose?", "{} Give me the pose.", "How does this look: {}",
-)
-ANSWERS = (
-    f"The SMPL pose of this person is {POSE}.", f"Sure, here is the pose: {POSE}.", f"It is {POSE}.",
-    f"The pose is {POSE}.", f"Here you are: {POSE}.", f"This is the body you described: {POSE}.",
-    f"{POSE} is the SMPL pose.", f"That would be {POSE}.", f"Sure, {POSE}.",
-)
-_GREETING = ("Hello! Describe a pose and I will show it.", "Hi! Tell me how a body should stand.")
-_OTHER = ("I only know about body poses.", "I can't say. Ask me for a pose.", "That is not about a pose.")
-_THANKS = ("You are welcome.", "My pleasure.")
-_ABOUT = ("I turn words into a 3D human pose.", "I am a small model that poses a body.")
+_EXCHANGE = json.loads((DATA / "exchange.json").read_text(encoding="utf-8"))
+QUESTIONS = ("{}",) * 16 + tuple(_EXCHANGE["questions"])  # a person most often writes the sentence and nothing else
+ANSWERS = tuple(_EXCHANGE["answers"])
 # Questions that are answered by words alone: (ways to ask, ways to answer).
-TALK = (
-    (("hello", "hi", "hi there", "hey", "good morning", "good evening", "hello, how are you?", "how are you today?",
-      "how are you?", "nice to meet you"), _GREETING),
-    (("thanks", "thank you", "thank you very much", "great, thanks!"), _THANKS),
-    (("who are you?", "what are you?", "what can you do?", "what is your name?", "help", "what is this?"), _ABOUT),
-    (("what is SMPL?", "tell me about SMPL", "what does SMPL mean?"),
-     ("SMPL is a model of the human body with 24 joints.", "A body model: 24 joints, one skin.")),
-    (("how many joints does the body have?", "how many joints are there?", "number of joints?"),
-     ("There are 24 joints.", "SMPL has 24 joints.")),
-    (tuple(f"what is the {x}?" for x in ("time", "weather", "capital of France", "meaning of life", "price of gold",
-                                         "news today", "date", "answer", "largest number", "best film"))
-     + tuple(f"tell me {x}" for x in ("a joke", "a story", "the time", "something about history", "the news"))
-     + tuple(f"write {x}" for x in ("a poem", "a letter", "some code", "an email"))
-     + ("who is the president?", "where is Paris?", "how old is the earth?", "what is two plus two?",
-        "is it raining?", "do you like music?", "do you like pizza?", "why is the sky blue?", "can you cook dinner?",
-        "who wrote this book?", "translate this word", "which car should I buy?", "when does the train leave?"), _OTHER),
-)
+TALK = tuple((tuple(talk["asked"]), tuple(talk["answered"])) for talk in _EXCHANGE["talk"])
 
 
 def talk_sample(rng):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import avg_pool2d, grid_sample, pad
 
 from minirft.body import JOINT_NAMES, PARENTS, InputError
 from minirft.files import write_atomic
@@ -251,28 +252,15 @@ def _ground(points, camera, pixel, origin, side, background):
     ahead = np.array([camera[2, 0], camera[2, 2]]) / np.hypot(camera[2, 0], camera[2, 2])
     x = right[None] * camera[0, 0] + back[:, None] * ahead[0]
     z = right[None] * camera[0, 2] + back[:, None] * ahead[1]
-    shadow = _lookup(dark, (z + reach) / step - 0.5, (x + reach) / step - 0.5)
-    return picture * (1 - 0.5 * shadow[..., None])
-
-
-def _lookup(image, row, column):
-    """`image` between its pixels, bilinearly; the border goes on outside."""
-    row, column = row.clip(0, image.shape[0] - 1.001), column.clip(0, image.shape[1] - 1.001)
-    r, c = row.astype(int), column.astype(int)
-    y, x = (row - r).astype(np.float32), (column - c).astype(np.float32)
-    top = image[r, c] * (1 - x) + image[r, c + 1] * x
-    return top * (1 - y) + (image[r + 1, c] * (1 - x) + image[r + 1, c + 1] * x) * y
+    places = torch.from_numpy(np.stack([x, z], -1).astype(np.float32)) / reach  # the map's border is at -1 and 1
+    shadow = grid_sample(torch.from_numpy(dark)[None, None], places[None], padding_mode="border", align_corners=False)[0, 0]
+    return picture * (1 - 0.5 * shadow.numpy()[..., None])
 
 
 def _blur(image, radius):
-    """Nearly Gaussian blur of a 2D image: two box means of `radius` along each side."""
-    width = 2 * radius + 1
+    """Nearly Gaussian blur of a 2D image, float32: two box means of `radius` along each side."""
+    image = torch.from_numpy(image)[None]
     for _ in range(2):
-        for axis in (0, 1):
-            padding = [(0, 0), (0, 0)]
-            padding[axis] = (radius + 1, radius)
-            total = np.pad(image, padding, mode="edge").cumsum(axis, dtype=np.float32)
-            head, tail = [slice(None)] * 2, [slice(None)] * 2
-            head[axis], tail[axis] = slice(width, None), slice(None, -width)
-            image = (total[tuple(head)] - total[tuple(tail)]) / width
-    return image
+        for size, padding in (((2 * radius + 1, 1), (0, 0, radius, radius)), ((1, 2 * radius + 1), (radius, radius, 0, 0))):
+            image = avg_pool2d(pad(image, padding, mode="replicate"), size, stride=1)
+    return image[0].numpy()
