@@ -26,8 +26,6 @@ JOINT = {name: index for index, name in enumerate(JOINT_NAMES)}
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 # The index of each joint's mirror image.
 MIRROR = tuple(JOINT[n.replace("left", "?").replace("right", "left").replace("?", "right")] for n in JOINT_NAMES)
-# Which joints an error is averaged over. Numbers of different sets do not compare: name the one you used.
-JOINT_SETS = {"open-24": tuple(range(24)), "rpe-22": tuple(range(22))}
 # What a body file holds; a letter stands for one size throughout.
 SMPL_ARRAYS = {
     "v_template": ("V", 3), "shapedirs": ("V", 3, "B"), "posedirs": ("V", 3, 207), "J_regressor": (24, "V"),

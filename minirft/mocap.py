@@ -112,10 +112,8 @@ def _bvh_skeleton(words):
                 stack.append(len(names) - 1 if word != "End" else None)
             elif word == "OFFSET":
                 offset = _numbers([(f"the offset of {names[-1]}", [next(words) for _ in range(3)])])[0]
-                if stack[-1] is None:
-                    ends[stack[-2]] = offset
-                else:
-                    offsets[stack[-1]] = offset
+                rest, joint = (ends, stack[-2]) if stack[-1] is None else (offsets, stack[-1])
+                rest[joint] = offset
             elif word == "CHANNELS":
                 for _ in range(int(next(words))):
                     kind = next(words)
@@ -187,8 +185,7 @@ def _asf_skeleton(text):
     missing = [f":{name}" for name in ("root", "bonedata", "hierarchy") if name not in parts]
     if missing:
         raise ValueError(f"cut in half, or no ASF: it has no {', '.join(missing)}")
-    radians = re.search(r"\bangle\s+rad", parts.get("units", ""), re.I)
-    unit = np.rad2deg(1.0) if radians else 1.0
+    unit = np.rad2deg(1.0) if re.search(r"\bangle\s+rad", parts.get("units", ""), re.I) else 1.0
     root = dict(re.findall(r"^\s*(\w+)[ \t]+(.+?)\s*$", parts["root"], re.M))
     turn = root.get("orientation", "0 0 0") + " " + root.get("axis", "XYZ")
     bones = {"root": {"direction": "0 0 0", "length": "0", "axis": turn, "dof": root.get("order", "TX TY TZ RX RY RZ")}}
@@ -215,47 +212,42 @@ def _asf_rest(bones, parent, unit):
         return 0 if parent[name] is None else 1 + depth(parent[name])
 
     names = sorted(bones, key=depth)
-    offsets, ends, axes = np.zeros((len(names), 3)), np.zeros((len(names), 3)), []
-    for index, name in enumerate(names):
+    parents = tuple(names.index(parent[name]) if parent[name] else -1 for name in names)
+    ends, axes = [], []
+    for name in names:
         bone = bones[name]
         direction = _numbers([(f"the direction of {name}", bone["direction"].split())])[0]
         if len(direction) != 3:
             raise ValueError(f"the direction of {name} has {len(direction)} numbers, it must have 3")
-        ends[index] = direction * _numbers([(f"the length of {name}", [bone["length"]])])[0]
-        if parent[name]:
-            offsets[index] = ends[names.index(parent[name])]
+        ends.append(direction * _numbers([(f"the length of {name}", [bone["length"]])])[0])
         *angles, order = bone["axis"].split()
         if len(angles) != 3 or sorted(order.upper()) != list("XYZ"):
             raise ValueError(f"the axis of {name} is {bone['axis']!r}; it must be like 0 0 20 XYZ: angles and their order")
         turn = _numbers([(f"the axis of {name}", angles)]) * unit
         axes.append(_rotations(turn, [(0, axis) for axis in order.lower()], 1)[0, 0])
-    parents = tuple(names.index(parent[name]) if parent[name] else -1 for name in names)
     dofs = {name: tuple(bones[name].get("dof", "").lower().split()) for name in names}
-    return Skeleton(tuple(names), parents, offsets, ends), axes, dofs, unit
+    offsets = [ends[above] if above >= 0 else np.zeros(3) for above in parents]
+    return Skeleton(tuple(names), parents, np.array(offsets), np.array(ends)), axes, dofs, unit
 
 
 def _amc_values(text, widths):
     """The numbers of all frames (T, C), bone after bone. widths: {bone: how many of them the skeleton says it has}."""
     lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)
              if line.strip() and line.lstrip()[0] not in "#:"]
-    size = len(widths) + 1
-    for start in range(0, len(lines), size):
-        block = lines[start : start + size]
-        number, frame = block[0]
+    rows = {name: [] for name in widths}
+    for start in range(0, len(lines), len(widths) + 1):
+        (number, frame), *block = lines[start : start + len(widths) + 1]
         if len(frame) != 1 or not frame[0].isdigit():
             raise ValueError(f"line {number} is {' '.join(frame)[:40]!r}, not the next frame's number: are its bones the skeleton's?")
-        for number, (name, *values) in block[1:]:
+        for number, (name, *values) in block:
             if name not in widths:
                 raise ValueError(f"line {number}: the skeleton has no moving bone {name!r}, or frame {frame[0]} is cut in half")
             if len(values) != widths[name]:
                 rule = f"the skeleton gives it {widths[name]} degrees of freedom"
                 raise ValueError(f"line {number}: {name} has {len(values)} numbers, {rule}")
-        if len({words[0] for _, words in block}) != size:
-            raise ValueError(f"cut in half: frame {frame[0]} has {len(block) - 1} of the skeleton's {len(widths)} bones")
+            rows[name].append((f"line {number}", values))
+        if len({words[0] for _, words in block}) != len(widths):
+            raise ValueError(f"cut in half: frame {frame[0]} has {len(block)} of the skeleton's {len(widths)} bones")
     if not lines:
         raise ValueError("it holds no frames")
-    rows = {name: [] for name in widths}
-    for number, (name, *words) in lines:
-        if name in rows:
-            rows[name].append((f"line {number}", words))
     return np.hstack([_numbers(each) for each in rows.values()])

@@ -193,9 +193,8 @@ def _bones(skeleton, rest, sources, basis, replaced):
         end = _BONE_END.get(name)
         while end in _BONE_END and end not in sources:  # spine1 to spine3 where nothing moves spine2
             end = _BONE_END[end]
-        below = [rest[child] for child, parent in enumerate(skeleton.parents) if parent == start]
-        below.append(rest[start] + basis @ skeleton.ends[start])
         if end:
+            below = [*rest[np.equal(skeleton.parents, start)], rest[start] + basis @ skeleton.ends[start]]
             tip = rest[sources[end]] if end in sources else below[0]
             bones[name] = end, np.array(replaced.get(name, tip - rest[start]))
     return bones

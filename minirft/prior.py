@@ -6,11 +6,11 @@ where real poses lie: N(0, I), a VAE's own prior, gives bland or broken ones. Le
 (data/build/prior.py); only weights are stored, no capture. Idea: VPoser, arXiv 1904.05866; mixture: 1612.04440.
 """
 
-import json
 import math
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import normalize
 
@@ -25,7 +25,7 @@ ANY_ROOT = 1e-3  # share of poses allowed to lie any way up: captured people sel
 
 
 class PosePrior(nn.Module):
-    """The prior. `measured` holds what the build found out about it: distances to real poses, coverage, AUCs."""
+    """The prior. Its file's metadata tell what the build found out about it: distances to real poses, coverage, AUCs."""
 
     def __init__(self, components=64):
         super().__init__()
@@ -40,23 +40,19 @@ class PosePrior(nn.Module):
         self.register_buffer("low", torch.full((21, 3), -math.pi))  # the range of each joint's rotation vector, radians
         self.register_buffer("high", torch.full((21, 3), math.pi))
         self.register_buffer("clearance", torch.zeros(LIMB_PAIRS))  # the least distance of two limbs' axes, metres
-        self.measured = {}
 
     @classmethod
     def load(cls, path=None):
         """The prior that ships with the package, or another. Raises InputError for a file that is not one."""
         path = DATA / "prior.safetensors" if path is None else path
         try:
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-                measured = json.loads((file.metadata() or {}).get("measured", "{}"))
+            tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
             prior = cls(components=len(tensors["centre"]))
             prior.load_state_dict(tensors)
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path}: cannot be read as safetensors ({error}); data/build/prior.py makes one") from None
         except (KeyError, RuntimeError, ValueError, TypeError):
             raise InputError(f"{path}: its tensors are not those of a pose prior; data/build/prior.py makes one") from None
-        prior.measured = measured
         return prior.eval().requires_grad_(False)
 
     def posterior(self, pose):
