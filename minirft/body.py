@@ -181,12 +181,10 @@ def _check_arrays(arrays):
         array = arrays[key]
         if array.dtype.kind not in "fiu":
             raise ValueError(f"{key} holds {array.dtype}, not numbers")
-        fits = len(pattern) == array.ndim and all(
-            sizes.setdefault(want, size if isinstance(want, str) else want) == size
-            for want, size in zip(pattern, array.shape))
-        if not fits:
-            raise ValueError(f"{key} has shape {array.shape}, SMPL's has ({', '.join(map(str, pattern))})"
-                             + (f" with V={sizes['V']}" if "V" in sizes else ""))
+        sizes = {want: size for want, size in zip(pattern, array.shape) if isinstance(want, str)} | sizes
+        if array.shape != tuple(sizes.get(want, want) for want in pattern):
+            known = f" with V={sizes['V']}" if "V" in sizes else ""
+            raise ValueError(f"{key} has shape {array.shape}, SMPL's has ({', '.join(map(str, pattern))}){known}")
         if not (np.abs(array) < 1e30).all():  # false for NaN too; 1e30 fits into float32
             raise ValueError(f"{key} holds NaN or infinite values")
     if not 0 <= arrays["f"].min() <= arrays["f"].max() < sizes["V"]:

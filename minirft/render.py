@@ -86,8 +86,7 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
             figure.text(left / width, (bottom + PICTURE + 0.07) / height, "\n".join(texts[index]), fontsize=9.5,
                         va="bottom", color=INK, linespacing=1.25, parse_math=False)
         top -= row_height + GAP
-    note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right."
-    note += f" Body: {body.name}."
+    note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right. Body: {body.name}."
     note += f" The first {shown} of {len(titles)}." if shown < len(titles) else ""
     figure.text(GAP / width, 0.1 / height, note, fontsize=8, color="0.45", parse_math=False)
     if path is not None:
