@@ -292,9 +292,10 @@ assert after > 0.1
 place.cleanup()
 
 # %% [markdown]
-# The gap stays. It isn't a lack of training, and what could close it is in the table: *among eight draws there is a good one*.
-# Whoever can tell which one it is, has a signal that needs no target: reward it. How far rewards can be trusted was
-# [04_rewards](04_rewards.ipynb); how the step is made is [06_hygrpo](06_hygrpo.ipynb).
+# A few steps more leave the gap where it was. They prove little by themselves; but the second section needed no training at
+# all and had the same gap, so more of the same is not what is missing. What could close it is in the table: *among eight draws
+# there is a good one*. Whoever can tell which one it is has a signal that needs no target: reward it. How far rewards can be
+# trusted was [04_rewards](04_rewards.ipynb); how the step is made is [06_hygrpo](06_hygrpo.ipynb).
 
 # %% [markdown]
 # ## What breaks: by heart is not understanding
