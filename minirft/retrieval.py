@@ -2,7 +2,7 @@
 
 The reward model's opinion is trained against, so it can't also tell whether training helped: a policy soon finds poses
 that no body takes and this one network loves. The judge has another architecture (a bag of words and word pairs and joint
-positions, where the reward model reads in order and sees rotations), another seed, and has seen other trials of the
+positions, where the reward model reads in order and sees rotations too), another seed, and has seen other trials of the
 motion capture. It may be looked at; it never enters a loss, a reward or a choice.
 """
 
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
@@ -24,14 +24,14 @@ BUCKETS = 8192  # of hashed word pairs
 
 
 class RewardModel(nn.Module):
-    """Reads the sentence in order with a two-way GRU; sees the pose as the 6D rotations of its 22 joints."""
+    """Reads the sentence in order with a two-way GRU; sees the pose as 6D rotations of 22 joints and where its joints are."""
 
     def __init__(self, vocabulary):
         super().__init__()
         self.words = nn.Embedding(vocabulary, 96, padding_idx=0)
         self.reader = nn.GRU(96, 96, batch_first=True, bidirectional=True)
         self.text = nn.Sequential(nn.LayerNorm(192), nn.Linear(192, EMBED))
-        self.pose = _mlp(132, 384)
+        self.pose = _mlp(132 + 23 * 3, 384)
         self.log_scale = nn.Parameter(torch.tensor(2.7))
 
     def embed_text(self, tokens):
@@ -44,8 +44,9 @@ class RewardModel(nn.Module):
         return normalize(self.text(peak), dim=-1)
 
     def embed_pose(self, pose, joints):
-        """Poses (..., 24, 3, 3) to unit vectors (..., E); the joints are not looked at."""
-        return normalize(self.pose(to_6d(pose[..., :22, :, :]).flatten(-2)), dim=-1)
+        """Poses (..., 24, 3, 3) and their joints (..., 24, 3) metres to unit vectors (..., E)."""
+        places = (joints[..., 1:, :] - joints[..., :1, :]).flatten(-2)
+        return normalize(self.pose(torch.cat([to_6d(pose[..., :22, :, :]).flatten(-2), places], -1)), dim=-1)
 
 
 class Judge(nn.Module):
@@ -133,13 +134,6 @@ class SentenceEncoder:
         rows = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
         states, mask = self.model(**rows).last_hidden_state, rows["attention_mask"][..., None]
         return normalize(states[:, 0] if self.first else (states * mask).sum(1) / mask.sum(1), dim=-1)
-
-
-def contrastive_loss(text, pose, log_scale):
-    """Symmetric InfoNCE: each sentence finds its own pose among the batch's, each pose its sentence. (B, E) twice."""
-    logits = log_scale.exp().clamp(max=100) * text @ pose.T
-    own = torch.arange(len(text), device=text.device)
-    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
 
 
 def recall(text, pose, ks=(5, 10, 20), *, missing=None):

@@ -196,13 +196,13 @@ def examine(policy, samples, body):
 class RFTConfig:
     """Every number of a run of reinforcement fine-tuning; saved beside it as config.json."""
 
-    steps: int = 150
+    steps: int = 120
     # Batches of fresh answers.
-    prompts: int = 16
+    prompts: int = 32
     # Questions a step (N), each a fresh sentence of a fresh pose.
     group_size: int = 4
     # Answers to each question (G); 2 at least, or there is nothing to compare.
-    poses_per_answer: int = 64
+    poses_per_answer: int = 32
     # Poses drawn for each answer (K). They cost little once the answer is there; 1 is the paper's algorithm.
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
@@ -211,6 +211,9 @@ class RFTConfig:
     reward_weights: dict = field(default_factory=lambda: {"semantic": 1.0, "verifiable": 1.0, "plausible": 0.5,
                                                           "format": 0.5, "similarity": 0.1})
     # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight.
+    scale: str = "none"
+    # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that
+    # a prompt whose poses are all nearly right pulls less than one whose poses fail.
     missing: float = -1.0
     # What an answer to a description gets in place of its poses' mean reward when it holds no pose.
     min_std: float = 0.01
@@ -219,7 +222,7 @@ class RFTConfig:
     # Of the words, in sampling and in scoring alike.
     talk_share: float = 0.05
     # Share of questions about something else, to be answered without a pose.
-    lr: float = 1e-3
+    lr: float = 5e-4
     # Peak learning rate of AdamW on the adapter and the head; reached after `warmup` steps, then a cosine to zero.
     warmup: int = 10
     # Steps of linear warm-up.
@@ -233,13 +236,13 @@ class RFTConfig:
     # The same for the pose's density ratio: about 0.2 for "joint", about 0.005 for "mean".
     pose_ratio: str = "joint"
     # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions.
-    text_beta: float = 0.05
+    text_beta: float = 0.02
     # Weight of the words' KL to the reference, nats per token.
-    pose_beta: float = 1e-3
+    pose_beta: float = 5e-3
     # Weight of the pose's KL to the reference, nats per pose: small, since 132 dimensions add up.
     clip_norm: float = 1.0
     # Gradients longer than this are scaled down to it.
-    micro_batch: int = 16
+    micro_batch: int = 32
     # Prompts a forward pass. Changes memory and speed, not the gradient.
     look_every: int = 25
     # Steps between looks at the validation poses, pictures of fixed sentences, and checkpoints.

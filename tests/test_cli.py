@@ -111,11 +111,13 @@ def world(tmp_path_factory, poses):
     (root / "words" / "policy.json").write_text("{")
     (root / "run").mkdir()
     (root / "run" / "metrics.jsonl").write_text("{}\n")
+    (root / "broken.py").write_text("1 / 0\n")
     return root
 
 
 GENERATE = ["generate", "arms up", "--out", "out"]
 SFT = ["sft", "--base", "mini", "--poses", "good.npz", "--out", "out", "--steps", "1"]
+RFT = ["rft", "--poses", "good.npz", "--validation", "good.npz", "--out", "out", "--steps", "1"]
 EVALUATE = ["evaluate", "--poses", "good.npz", "--json", "report.json"]
 BAD = {  # what is wrong: (the command, what its line must say)
     "no command": ([], "COMMAND"),
@@ -197,6 +199,18 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "negative fps": (["data", "whole.bvh", "--out", "new.npz", "--fps", "-3"], "'-3'"),
     "name map with broken JSON": (["data", "whole.bvh", "--out", "new.npz", "--names", "names.json"], "names.json"),
     "no such name map": (["data", "whole.bvh", "--out", "new.npz", "--names", "none.json"], "none.json"),
+    "fewer drawn than kept": ([*GENERATE, "-n", "4", "--best-of", "3"], "--best-of 3 cannot give -n 4"),
+    "no such algorithm": ([*RFT, "--algorithm", "ppo"], "'ppo'"),
+    "a weight that is no number": ([*RFT, "--reward", "semantic=high"], "'high' is no weight"),
+    "a reward without a weight": ([*RFT, "--reward", "semantic"], "semantic=0.5"),
+    "no such reward": ([*RFT, "--reward", "beauty=1"], "semantic, verifiable"),
+    "no such reward file": ([*RFT, "--reward", "none.py:tall"], "none.py: no such Python file"),
+    "no such function": ([*RFT, "--reward", "broken.py:tall"], "broken.py: cannot load tall"),
+    "no such sentence encoder": ([*RFT, "--sentence-encoder", "./nowhere"], "./nowhere: no sentence encoder"),
+    "rft of no model": ([*RFT, "--model", "nowhere"], "nowhere: neither"),
+    "a run is there already": ([*RFT[:-3], "run", "--steps", "1"], "holds a run already"),
+    "nothing to resume for rft": ([*RFT, "--resume"], "no checkpoint to resume"),
+    "no steps": ([*RFT[:-1], "0"], "'0'"),
     "pose file where a folder is": (["data", "whole.bvh", "--out", "empty"], "empty: is a folder"),
 }
 
@@ -378,14 +392,74 @@ def test_another_body_moves_the_joints_and_is_named(tmp_path, capsys):
     assert "taller body" in capsys.readouterr().out
 
 
-def test_demo_writes_its_pictures(tmp_path, capsys):
-    assert run("demo", "--out", tmp_path / "demo", "--seed", 3) == 0
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"poses.npz", "poses.png"}
+@pytest.fixture
+def small_rollouts(monkeypatch):
+    small = functools.partial(minirft.train.RFTConfig, prompts=4, group_size=2, look_every=2)
+    monkeypatch.setattr(minirft.train, "RFTConfig", small)
+
+
+def test_demo_shows_before_and_after_and_what_the_judge_says(tmp_path, small_rollouts, capsys):
+    assert run("demo", "--out", tmp_path / "demo", "--seed", 3, "--steps", 2) == 0
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"poses.npz", "poses.png", "metrics.json", "model"}
     made = np.load(tmp_path / "demo" / "poses.npz")
     assert len(made["prompt"]) == 30 and np.isfinite(made["pose"]).all(-1).sum() >= 29
     with Image.open(tmp_path / "demo" / "poses.png") as picture:
         assert picture.size[0] > 1000
-    assert "minirft generate" in capsys.readouterr().out
+    report = json.loads((tmp_path / "demo" / "metrics.json").read_text())
+    assert set(report) == {"before", "after", "seconds", "steps", "seed"} and report["steps"] == 2 and report["seed"] == 3
+    for when in ("before", "after"):
+        assert {"judge", "reward_model", "satisfied", "nearest_real_mm"} <= set(report[when])
+        assert set(report[when]["satisfied"]) == {"rewarded", "unrewarded"} and report[when]["nearest_real_mm"] > 1
+        assert report[when]["judge"]["pool"] == 300 and set(report[when]["judge"]["t2p"]) == {"5", "10", "20"}
+    assert report["before"] != report["after"]
+    printed = capsys.readouterr().out
+    assert "minirft generate" in printed and re.search("judge.*before|before +after", printed)
+    assert run("generate", "arms up", "--model", tmp_path / "demo" / "model", "--out", tmp_path / "own") == 0
+
+
+def test_best_of_keeps_what_the_reward_model_likes_and_says_so(world, tmp_path, capsys):
+    from minirft.retrieval import Retriever
+
+    arguments = ("generate", "Raise both arms straight up.", "--seed", 1, "--out")
+    assert run(*arguments, tmp_path / "all", "-n", 12) == 0
+    assert run(*arguments, tmp_path / "best", "-n", 3, "--best-of", 12) == 0
+    assert "the 3 that the reward model likes best" in capsys.readouterr().out
+    every, best = (np.load(tmp_path / name / "poses.npz") for name in ("all", "best"))
+    model = Retriever.load("reward_model")
+    pose = to_matrix(torch.tensor(every["pose"][0]))
+    like = (model.embed_text(SENTENCES[:1]) * model.embed_pose(pose, load_body().joints(pose))).sum(-1)
+    order = like.argsort(descending=True)[:3].numpy()
+    np.testing.assert_allclose(best["pose"][0], every["pose"][0][order], atol=1e-5)
+    np.testing.assert_allclose(best["log_prob"][0], every["log_prob"][0][order], rtol=1e-4)
+
+
+def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_path, small_rollouts, monkeypatch, capsys):
+    (world / "tall.py").write_text("def tall(samples, answers, pose, joints):\n    return joints[..., 15, 1]\n")
+    whole, stopped = (["rft", "--model", "mini-sft", "--poses", world / "good.npz", "--validation", world / "good.npz",
+                       "--steps", 3, "--reward", f"{world / 'tall.py'}:tall=0.5", "--out", tmp_path / name] for name in "ab")
+    assert run(*whole) == 0
+    assert {"step_00002.png", "step_00003.png", "last", "metrics.jsonl", "config.json"} == {
+        path.name for path in (tmp_path / "a").iterdir()}
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2] and lines[-1]["val_judge"]["pool"] > 1
+    assert {"semantic", "verifiable", "plausible", "format", "similarity", "tall", "pose_kl", "text_kl"} <= set(lines[0])
+    draw = minirft.train.rft_batch
+
+    def stop_at_1(*arguments):
+        if arguments[-1] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(minirft.train, "rft_batch", stop_at_1)
+        assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
+    assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
+    assert run(*stopped, "--resume") == 0
+    for name in ("last/rft/adapter_model.safetensors", "last/head.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert run("generate", "arms up", "--model", tmp_path / "a", "--out", tmp_path / "out") == 0
+    assert_one_error_line(run("rft", "--model", tmp_path / "a", *whole[3:-1], tmp_path / "c"), capsys.readouterr().err,
+                          "adapter 'rft' already")
 
 
 def test_data_makes_a_pose_file_of_a_bvh(world, tmp_path, capsys):
@@ -423,9 +497,14 @@ def test_evaluate_reports_every_metric(world, tmp_path, capsys):
     assert run(*arguments, tmp_path / "a.json") == 0 and run(*arguments, tmp_path / "b.json") == 0
     report = json.loads((tmp_path / "a.json").read_text())
     assert report == json.loads((tmp_path / "b.json").read_text())
-    for metric in ("satisfied", "mpjpe_mm", "pa_mpjpe_mm", "nearest_real_mm", "format_failures"):
+    for metric in ("satisfied", "satisfied_rewarded", "satisfied_unrewarded", "mpjpe_mm", "pa_mpjpe_mm", "nearest_real_mm",
+                   "plausible", "format_failures"):
         assert set(report[metric]) == {"mean", "samples", "real"}
         assert all(np.isfinite(value) for value in report[metric].values())
+    for metric in ("judge", "reward_model"):
+        for column in ("mean", "samples", "real"):
+            assert report[metric][column]["pool"] == report["prompts"]
+            assert set(report[metric][column]["t2p"]) == set(report[metric][column]["p2t"]) == {"5", "10", "20"}
     assert set(report["diversity_mm"]) == {"samples", "real"}  # one mean pose has no spread
     assert report["satisfied"]["real"] == 1 and report["mpjpe_mm"]["real"] == report["format_failures"]["real"] == 0
     assert report["nearest_real_mm"]["real"] > 1 and 0 <= report["satisfied"]["samples"] <= 1
@@ -477,7 +556,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batche
     assert_one_error_line(run(*stopped, "--resume", "--seed", 7), capsys.readouterr().err, "seed 0 -> 7")
 
 
-@pytest.mark.parametrize("name", ["last/optimizer.safetensors", "last/model.safetensors", "sft.json", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["last/optimizer.safetensors", "last/model.safetensors", "config.json", "metrics.jsonl"])
 def test_a_damaged_run_is_not_resumed(world, tmp_path, small_batches, capsys, name):
     arguments = ["sft", "--poses", world / "good.npz", "--steps", 1, "--out", tmp_path]
     assert run(*arguments) == 0

@@ -1,14 +1,23 @@
 """Reward model and judge: what they share and don't, what they learn, and a recall that can't flatter."""
 
+import importlib.util
+import json
 import random
 
+import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from minirft import captions
-from minirft.body import DATA, InputError, load_body
+from minirft.body import DATA, InputError, load_body, to_axis_angle
 from minirft.data import load_poses
-from minirft.retrieval import KINDS, Retriever, contrastive_loss, recall
+from minirft.prior import PosePrior
+from minirft.retrieval import KINDS, Retriever, SentenceEncoder, recall
+
+spec = importlib.util.spec_from_file_location("build_retrieval", DATA / "build" / "retrieval.py")
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +38,31 @@ def test_embeddings_are_unit_vectors_whatever_the_padding_and_the_case(kind, wor
     torch.testing.assert_close(retriever.embed_pose(poses, joints).norm(dim=-1), torch.ones(len(poses)))
 
 
-def test_the_judge_looks_at_joints_the_reward_model_at_rotations(world):
+def test_the_judge_looks_at_joints_alone_the_reward_model_at_rotations_too(world):
     poses, joints, _ = world
     judge, reward_model = Retriever("judge"), Retriever("reward_model")
     assert torch.equal(judge.embed_pose(poses, joints), judge.embed_pose(poses.flip(0), joints))
-    assert torch.equal(reward_model.embed_pose(poses, joints), reward_model.embed_pose(poses, joints.flip(0)))
+    for other in ((poses.flip(0), joints), (poses, joints.flip(0))):
+        assert not torch.equal(reward_model.embed_pose(poses, joints), reward_model.embed_pose(*other))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_ships_finds_poses_of_sentences_it_has_not_met(kind):
+    """Fresh sentences of poses from the prior, in a pool of 200, where chance finds 10 % among twenty."""
+    body, poses = load_body(), PosePrior.load().sample(200, generator=torch.Generator().manual_seed(5))
+    joints, rng, retriever = body.joints(poses), random.Random(5), Retriever.load(kind)
+    texts = [captions.describe(row, rng, count=4).text for row in captions.holds(joints)]
+    found = recall(retriever.embed_text(texts), retriever.embed_pose(poses, joints))
+    assert found["t2p"]["20"] > 50 and found["p2t"]["20"] > 50
+
+
+def test_reward_model_and_judge_share_no_trial(tmp_path):
+    clips = [f"trial{i // 3}" for i in range(30)]
+    angles = np.arange(30)[:, None] * np.full((30, 72), 1e-3)
+    np.savez(tmp_path / "train.npz", pose=angles.astype(np.float32), clip=np.array(clips))
+    halves = [to_axis_angle(half)[:, 4] * 1e3 for half in build.halves(tmp_path / "train.npz")]
+    own = [{clips[round(float(angle))] for angle in half[:15]} for half in halves]
+    assert own[0] and own[1] and not own[0] & own[1] and own[0] | own[1] == set(clips)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,12 +71,47 @@ def test_a_few_pairs_are_learnt_and_survive_saving(kind, world, tmp_path):
     retriever = Retriever(kind, seed=0)
     optimizer = torch.optim.AdamW(retriever.parameters(), lr=3e-3)
     for _ in range(40):
-        loss = contrastive_loss(retriever.embed_text(texts), retriever.embed_pose(poses, joints), retriever.model.log_scale)
+        loss = build.contrastive_loss(retriever.embed_text(texts), retriever.embed_pose(poses, joints), retriever.model.log_scale)
         optimizer.zero_grad(), loss.backward(), optimizer.step()
     retriever.save(tmp_path / "model.safetensors")
     back = Retriever.load(kind, tmp_path / "model.safetensors")
     found = recall(back.embed_text(texts), back.embed_pose(poses, joints), ks=(1,))
     assert found["t2p"]["1"] > 80 and found["pool"] == 24
+
+
+def test_near_misses_count_against_a_sentence():
+    text, far = torch.eye(4), -torch.eye(4)[:, None]
+    plain = build.contrastive_loss(text, text, torch.tensor(1.0))
+    assert build.contrastive_loss(text, text, torch.tensor(1.0), near=far) < build.contrastive_loss(
+        text, text, torch.tensor(1.0), near=text[:, None])
+    assert plain < build.contrastive_loss(text, text, torch.tensor(1.0), near=text[:, None])
+
+
+def test_a_missing_pose_finds_nothing_and_is_found_by_nothing():
+    missing = torch.tensor([False, True, False])
+    found = recall(torch.eye(3), torch.eye(3), ks=(1, 3), missing=missing)
+    assert found["t2p"]["1"] == found["p2t"]["1"] == pytest.approx(200 / 3)
+    everywhere = recall(torch.eye(3), torch.full((3, 3), 9.0), ks=(1,), missing=torch.ones(3, dtype=torch.bool))
+    assert everywhere["t2p"]["1"] == everywhere["p2t"]["1"] == 0.0
+
+
+def test_a_sentence_encoder_from_a_folder_gives_unit_vectors_that_no_padding_changes(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "arms", "up", "down", "both"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(words), **size)).save_pretrained(tmp_path)
+    (tmp_path / "1_Pooling").mkdir()
+    vectors = []
+    for first in (True, False):
+        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": first}))
+        encoder = SentenceEncoder(str(tmp_path))
+        together, alone = encoder.embed_text(["arms up", "both arms down"]), encoder.embed_text(["arms up"])
+        torch.testing.assert_close(together[:1], alone)
+        torch.testing.assert_close(together.norm(dim=-1), torch.ones(2))
+        vectors.append(alone)
+    assert (vectors[0] - vectors[1]).abs().max() > 1e-3  # the folder says how to pool
 
 
 def test_recall_counts_by_hand():
