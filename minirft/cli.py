@@ -87,18 +87,16 @@ def demo(arguments):
           f'Your own: minirft generate "kneel on one knee, arms out to the sides" --model {out / "model"} --out poses')
 
 
-def _show_verdict(before, after):
-    """The two verdicts side by side."""
-    def recalls(one):
-        return [f"{sum(one[k]['t2p'].values()) / 3:.1f}" for k in ("judge", "reward_model")]
-    def shares(one):
-        return [f"{100 * one['satisfied'][k]:.1f}" for k in ("unrewarded", "rewarded")]
-    names = ("judge: mean recall at 5, 10, 20 of 300, %", "the same by the reward model",
-             "never rewarded statements true, %", "rewarded statements true, %", "mm to the nearest pose of the prior")
-    rows = [[*recalls(one), *shares(one), f"{one['nearest_real_mm']:.0f}"] for one in (before, after)]
+def _show_verdict(*verdicts):
+    """The verdicts before and after, a line for each thing measured."""
+    rows = {"judge: mean recall at 5, 10, 20 of 300, %": lambda v: sum(v["judge"]["t2p"].values()) / 3,
+            "the same by the reward model": lambda v: sum(v["reward_model"]["t2p"].values()) / 3,
+            "never rewarded statements true, %": lambda v: 100 * v["satisfied"]["unrewarded"],
+            "rewarded statements true, %": lambda v: 100 * v["satisfied"]["rewarded"],
+            "mm to the nearest pose of the prior": lambda v: v["nearest_real_mm"]}
     print(f"\n{'':44}{'before':>8}{'after':>8}")
-    for name, one, other in zip(names, *rows):
-        print(f"{name:44}{one:>8}{other:>8}")
+    for name, read in rows.items():
+        print(f"{name:44}" + "".join(f"{read(v):8.1f}" for v in verdicts))
 
 
 def generate(arguments):

@@ -6,7 +6,7 @@ import torch
 
 from . import captions, head, hygrpo, rewards
 from .body import InputError
-from .policy import Tokens
+from .rollout import Tokens
 
 
 @dataclass

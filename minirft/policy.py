@@ -11,7 +11,7 @@ after `add_lora`, the name of the model it stands on (`base`) and a folder for e
 import contextlib
 import copy
 import json
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
 
 import torch
@@ -19,66 +19,17 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_mode
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration)
+from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers.utils import logging
 
 from . import head as gaussian
-from .body import DATA, InputError, from_6d
+from .body import DATA, InputError
 from .data import POSE
 from .head import PoseHead
-
+from .rollout import Rollout, Scores, Tokens, to_pose
 
 # The language model's linear layers; the vision tower has layers of the same names.
 LORA_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-
-
-@dataclass
-class Tokens:
-    """N prompts, each with its G answers in adjacent rows (R = N*G).
-
-    prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right.
-    """
-
-    prompt: torch.Tensor
-    prompt_mask: torch.Tensor
-    answer: torch.Tensor
-    answer_mask: torch.Tensor
-
-
-@dataclass
-class Scores:
-    """text_logp (R, T), 0 on padding; has_pose (R,) bool; of the A answers that have a pose the Gaussian's mean and
-    std (A, D) and the hidden state (A, H) that the head made them from."""
-
-    text_logp: torch.Tensor
-    has_pose: torch.Tensor
-    mean: torch.Tensor
-    std: torch.Tensor
-    hidden: torch.Tensor
-
-
-@dataclass
-class Rollout(Tokens):
-    """What was sampled: Tokens, their Scores at the time, and K poses for each of the A answers with a <POSE>.
-
-    action: (A, K, D) 6D numbers, the pose as the Gaussian drew it; pose_logp: (A, K); temperature of the text.
-    """
-
-    scores: Scores
-    action: torch.Tensor
-    pose_logp: torch.Tensor
-    temperature: float
-
-    @property
-    def pose(self):
-        """The drawn poses as rotations (A, K, 24, 3, 3)."""
-        return to_pose(self.action)
-
-
-def to_pose(action):
-    """6D numbers of the 22 body joints (..., 132) to a pose (..., 24, 3, 3); the hands' rotations are the identity."""
-    body = from_6d(action.unflatten(-1, (-1, 6)))
-    hands = torch.eye(3).to(body).expand(*body.shape[:-3], 2, 3, 3)
-    return torch.cat([body, hands], dim=-3)
 
 
 class PosePolicy(nn.Module):
@@ -148,7 +99,8 @@ class PosePolicy(nn.Module):
             if self._peft:
                 self._peft[0].load_adapter(folder / name, name, is_trainable=True)
             else:
-                self._peft = [PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True)]
+                with _quiet():
+                    self._peft = [PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True)]
         self._peft[0].set_adapter(names[-1])
         self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
         _load(self.head, folder / "head.safetensors")
@@ -202,7 +154,7 @@ class PosePolicy(nn.Module):
         self.reference_head = copy.deepcopy(self.head).requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_LAYERS,
                             trainable_token_indices={"embed_tokens": [self.pose_id]})
-        with torch.random.fork_rng(devices=[]):  # peft initialises from the global generator
+        with torch.random.fork_rng(devices=[]), _quiet():  # peft initialises from the global generator
             torch.manual_seed(seed)
             if before:
                 earlier = self._peft[0].peft_config[before[-1]]
@@ -389,11 +341,11 @@ def _load(module, path):
 
 @contextlib.contextmanager
 def _quiet():
-    """No progress bars of transformers' own for a model of five megabytes."""
-    from transformers.utils import logging
-
+    """No progress bars of transformers' own for a model of five megabytes, nor what peft's calls into it bring up."""
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         logging.enable_progress_bar()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch.nn.functional import avg_pool2d, grid_sample, pad
 
 from minirft.body import JOINT_NAMES, PARENTS, InputError
@@ -98,25 +99,17 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
 
 def _strip(body, poses, views, size=256):
     """One picture of all views of all poses (N, 24, 3, 3), side by side: (size, N * views * size, 3) uint8."""
-    empty = (_paper(size, size * len(views), PAPER) * 255).astype(np.uint8)
     pictures = []
     for pose in poses:
-        if not torch.isfinite(pose).all():
-            pictures.append(_label(empty, "no pose in the answer"))
-            continue
-        vertices = body.vertices(pose).numpy()
-        pictures += [mesh_image(vertices, body.faces.numpy(), size=size, view=view) for view in views]
+        if torch.isfinite(pose).all():
+            vertices = body.vertices(pose).numpy()
+            pictures += [mesh_image(vertices, body.faces.numpy(), size=size, view=view) for view in views]
+        else:
+            image = Image.fromarray((_paper(size, size * len(views), PAPER) * 255).astype(np.uint8))
+            middle = image.width / 2, size / 2
+            ImageDraw.Draw(image).text(middle, "no pose in the answer", fill=(130, 130, 130), anchor="mm", font_size=15)
+            pictures.append(np.asarray(image))
     return np.concatenate(pictures, 1)
-
-
-def _label(picture, text):
-    """`picture` (H, W, 3) uint8 with grey `text` in its middle."""
-    from PIL import Image, ImageDraw
-
-    image = Image.fromarray(picture)
-    middle = image.width / 2, image.height / 2
-    ImageDraw.Draw(image).text(middle, text, fill=(130, 130, 130), anchor="mm", font_size=15)
-    return np.asarray(image)
 
 
 def skeleton_axes(joints, axes):

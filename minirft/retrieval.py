@@ -24,7 +24,7 @@ BUCKETS = 8192  # of hashed word pairs
 
 
 class RewardModel(nn.Module):
-    """Reads the sentence in order with a two-way GRU; sees the pose as 6D rotations of 22 joints and where its joints are."""
+    """Reads the sentence in order with a two-way GRU; sees the pose's 6D rotations and where its joints are."""
 
     def __init__(self, vocabulary):
         super().__init__()

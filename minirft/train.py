@@ -16,7 +16,7 @@ from . import captions, head
 from .body import InputError, to_6d
 from .critics import average_rewards, give_rewards, rft_loss, weigh
 from .data import grow, talk_sample, text_sample
-from .policy import to_pose
+from .rollout import to_pose
 from .runs import begin_run, one_line, resume_run, save_run, stop_asked, write_line
 
 
@@ -223,7 +223,9 @@ class RFTConfig:
     talk_share: float = 0.05
     # Share of questions about something else, to be answered without a pose.
     lr: float = 5e-4
-    # Peak learning rate of AdamW on the adapter and the head; reached after `warmup` steps, then a cosine to zero.
+    # Peak learning rate of AdamW on the head, reached after `warmup` steps, then a cosine to zero.
+    adapter_lr: float = 1e-4
+    # The same on the adapter. At the head's rate it forgot statements that no reward pays for.
     warmup: int = 10
     # Steps of linear warm-up.
     lora_rank: int = 16
@@ -269,7 +271,9 @@ def rft(policy, poses, config, *, critics, out, look=None, resume=False, progres
     out = Path(out)
     policy.add_lora("rft", rank=config.lora_rank, seed=config.seed).eval()
     trained = [p for p in policy.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))
+    parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]
+    groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr} for part, lr in parts]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))
     with one_line(f"{out}: the run there cannot be resumed"):
         start = resume_run(policy, optimizer, config, out) if resume else begin_run(config, out)
     weights = captions.weights_for(captions.holds(critics.body.joints(poses)).float().mean(0))
@@ -277,7 +281,7 @@ def rft(policy, poses, config, *, critics, out, look=None, resume=False, progres
     with stop_asked() as asked:
         for step in bar:
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * schedule(step, config)
+                group["lr"] = group["peak"] * schedule(step, config)
             samples = rft_batch(poses, critics.body, weights, config, step)
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
             rollout = policy.sample([s.question for s in samples], group_size=config.group_size, generator=generator,

@@ -210,7 +210,7 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "rft of no model": ([*RFT, "--model", "nowhere"], "nowhere: neither"),
     "a run is there already": ([*RFT[:-3], "run", "--steps", "1"], "holds a run already"),
     "nothing to resume for rft": ([*RFT, "--resume"], "no checkpoint to resume"),
-    "no steps": ([*RFT[:-1], "0"], "'0'"),
+    "no steps of rft": ([*RFT[:-1], "0"], "'0'"),
     "pose file where a folder is": (["data", "whole.bvh", "--out", "empty"], "empty: is a folder"),
 }
 

@@ -169,14 +169,22 @@ def test_a_shared_prompt_gives_the_gradients_of_a_plain_forward(fresh):
     rollout = draw(fresh)
     gradients = []
     for shared in (True, False):
-        tokens = rollout if shared else Tokens(rollout.prompt.repeat_interleave(6, 0), rollout.prompt_mask.repeat_interleave(6, 0),
-                                               rollout.answer, rollout.answer_mask)
+        prompts = [part.repeat_interleave(6, 0) for part in (rollout.prompt, rollout.prompt_mask)]
+        tokens = rollout if shared else Tokens(*prompts, rollout.answer, rollout.answer_mask)
         scores = fresh.score(tokens)
         fresh.zero_grad()
         (scores.text_logp.mean() + scores.mean.square().mean() + scores.std.mean()).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in fresh.parameters() if p.grad is not None]))
     assert gradients[0].abs().max() > 1e-3
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_logits_are_made_for_answer_tokens_alone(fresh):
+    """Trap 7: over a real vocabulary, logits of the prompt would be what memory runs out for."""
+    rollout, rows = draw(fresh), []
+    with fresh.model.lm_head.register_forward_hook(lambda module, inputs, out: rows.append(tuple(out.shape[:-1]))):
+        fresh.score(rollout)
+    assert rows == [tuple(rollout.answer.shape)]
 
 
 def test_an_adapter_starts_at_nothing_and_its_reference_stays_there(fresh, policy):

@@ -1,0 +1,57 @@
+"""What goes into a policy and what comes out of it: questions as tokens, what was sampled, and how likely it was."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .body import from_6d
+
+
+@dataclass
+class Tokens:
+    """N prompts, each with its G answers in adjacent rows (R = N*G).
+
+    prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right.
+    """
+
+    prompt: torch.Tensor
+    prompt_mask: torch.Tensor
+    answer: torch.Tensor
+    answer_mask: torch.Tensor
+
+
+@dataclass
+class Scores:
+    """text_logp (R, T), 0 on padding; has_pose (R,) bool; of the A answers that have a pose the Gaussian's mean and
+    std (A, D) and the hidden state (A, H) that the head made them from."""
+
+    text_logp: torch.Tensor
+    has_pose: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+    hidden: torch.Tensor
+
+
+@dataclass
+class Rollout(Tokens):
+    """What was sampled: Tokens, their Scores at the time, and K poses for each of the A answers with a <POSE>.
+
+    action: (A, K, D) 6D numbers, the pose as the Gaussian drew it; pose_logp: (A, K); temperature of the text.
+    """
+
+    scores: Scores
+    action: torch.Tensor
+    pose_logp: torch.Tensor
+    temperature: float
+
+    @property
+    def pose(self):
+        """The drawn poses as rotations (A, K, 24, 3, 3)."""
+        return to_pose(self.action)
+
+
+def to_pose(action):
+    """6D numbers of the 22 body joints (..., 132) to a pose (..., 24, 3, 3); the hands' rotations are the identity."""
+    body = from_6d(action.unflatten(-1, (-1, 6)))
+    hands = torch.eye(3).to(body).expand(*body.shape[:-3], 2, 3, 3)
+    return torch.cat([body, hands], dim=-3)
