@@ -70,14 +70,15 @@ def demo(arguments):
     unseen = _poses("prior", seed + 1)  # no capture ships: "real" is what the prior draws
     tools = Instruments.load(body, unseen[:5000])
     exam = exam_samples(unseen[5000:], torch.arange(300), body=body, seed=seed)
-    before, first = verdict(policy, exam, tools), policy.generate(sentences, seed=seed)[0].cpu()
+    before, first = verdict(policy, exam, tools), policy.generate(sentences, n=2, seed=seed)[0].cpu()
     with tempfile.TemporaryDirectory(dir=out) as folder:
         config = train.RFTConfig(steps=arguments.steps, seed=seed)
         train.rft(policy, _poses("prior", seed), config, critics=_critics(body), out=folder)
         policy.save_pretrained(out / "model")
     after = verdict(policy, exam, tools)
-    second, answers = _answer(policy, sentences, body=body, out=out, seed=seed)
-    pose_sheet(body, torch.cat([first, second], 1), [f"{s} (before, after)" for s in sentences], path=out / "poses.png")
+    second, answers = _answer(policy, sentences, body=body, out=out, seed=seed, n=2)
+    titles = [f"{s} (Before: mean, a draw. After: mean, a draw.)" for s in sentences]
+    pose_sheet(body, torch.cat([first, second], 1), titles, path=out / "poses.png", views=(-35,))
     report = {"before": before, "after": after, "seconds": time.time() - began, "steps": arguments.steps, "seed": seed}
     write_json(out / "metrics.json", report)
     for sentence, said in zip(sentences, answers):
@@ -87,16 +88,17 @@ def demo(arguments):
           f'Your own: minirft generate "kneel on one knee, arms out to the sides" --model {out / "model"} --out poses')
 
 
-def _show_verdict(*verdicts):
-    """The verdicts before and after, a line for each thing measured."""
+def _show_verdict(before, after):
+    """Before and after, of mean poses and of draws, a line for each thing measured."""
     rows = {"judge: mean recall at 5, 10, 20 of 300, %": lambda v: sum(v["judge"]["t2p"].values()) / 3,
             "the same by the reward model": lambda v: sum(v["reward_model"]["t2p"].values()) / 3,
             "never rewarded statements true, %": lambda v: 100 * v["satisfied"]["unrewarded"],
             "rewarded statements true, %": lambda v: 100 * v["satisfied"]["rewarded"],
+            "plausible, %": lambda v: 100 * v["plausible"],
             "mm to the nearest pose of the prior": lambda v: v["nearest_real_mm"]}
-    print(f"\n{'':44}{'before':>8}{'after':>8}")
+    print(f"\n{'':44}{'mean pose':>12}{'':12}{'one draw':>12}\n{'':44}" + f"{'before':>12}{'after':>12}" * 2)
     for name, read in rows.items():
-        print(f"{name:44}" + "".join(f"{read(v):8.1f}" for v in verdicts))
+        print(f"{name:44}" + "".join(f"{read(v):12.1f}" for v in (before, after, before["draws"], after["draws"])))
 
 
 def generate(arguments):

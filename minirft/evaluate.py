@@ -141,12 +141,16 @@ def measure(pose, samples, tools, *, own=None):
 
 
 def verdict(policy, samples, tools, *, seed=0):
-    """The short report, on mean poses, that a run's log and the demo show: what the reward model thinks, what the judge
-    thinks, the statements that are paid for and those that are not, and whether bodies do this at all."""
-    report = measure(ask(policy, samples, seed=seed), samples, tools)
-    satisfied = {kind: report[f"satisfied_{kind}"] for kind in ("rewarded", "unrewarded")}
-    return {k: report[k] for k in ("judge", "reward_model")} | {"satisfied": satisfied} | {
-        k: report[k] for k in ("plausible", "nearest_real_mm", "format_failures")}
+    """The short report that a run's log and the demo show, of mean poses and, under "draws", of two draws a question: what
+    the reward model thinks, what the judge thinks, statements that are paid for and those that are not, plausibility."""
+    pose = ask(policy, samples, draws=2, seed=seed)
+    reports = []
+    for poses in (pose[:, :1], pose[:, 1:]):
+        report = measure(poses, samples, tools)
+        satisfied = {kind: report[f"satisfied_{kind}"] for kind in ("rewarded", "unrewarded")}
+        kept = ("judge", "reward_model", "plausible", "nearest_real_mm", "format_failures")
+        reports.append({name: report[name] for name in kept} | {"satisfied": satisfied})
+    return reports[0] | {"draws": reports[1]}
 
 
 def satisfied_by_kind(joints, missing, samples):

@@ -74,7 +74,7 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     with one_line(f"{out}: the run there cannot be resumed"):
         start = resume_run(policy, optimizer, config, out, extra=probe) if resume else begin_run(config, out)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
-    exam = None if validation is None else exam_samples(validation, body, weights)
+    exam = None if validation is None else fixed_samples(validation, body, weights)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
     with stop_asked() as asked:
         for step in bar:
@@ -168,7 +168,7 @@ def said_loss(logits, statements):
     return nn.functional.binary_cross_entropy_with_logits(logits, said, reduction="sum") / len(logits)
 
 
-def exam_samples(poses, body, weights, *, count=512, seed=0):
+def fixed_samples(poses, body, weights, *, count=512, seed=0):
     """A fixed set of sentences about validation poses, the same at every look."""
     pick = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))[:count]
     true = captions.holds(body.joints(poses[pick]))
@@ -208,7 +208,7 @@ class RFTConfig:
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     split: str = "paper"
     # Delta over all of a prompt's poses ("paper") or centred within each answer ("exact", needs K > 1).
-    reward_weights: dict = field(default_factory=lambda: {"semantic": 1.0, "verifiable": 1.0, "plausible": 0.5,
+    reward_weights: dict = field(default_factory=lambda: {"semantic": 2.0, "verifiable": 1.0, "plausible": 0.5,
                                                           "format": 0.5, "similarity": 0.1})
     # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight.
     scale: str = "none"
@@ -228,8 +228,6 @@ class RFTConfig:
     # The same on the adapter. At the head's rate it forgot statements that no reward pays for.
     warmup: int = 10
     # Steps of linear warm-up.
-    lora_rank: int = 16
-    # Of the adapter on the language model's linear layers.
     inner_steps: int = 1
     # Optimiser steps on each batch of answers (mu). With 1 every ratio is 1 and the clips never act.
     clip_text: float = 0.2
@@ -240,7 +238,7 @@ class RFTConfig:
     # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions.
     text_beta: float = 0.02
     # Weight of the words' KL to the reference, nats per token.
-    pose_beta: float = 5e-3
+    pose_beta: float = 6e-3
     # Weight of the pose's KL to the reference, nats per pose: small, since 132 dimensions add up.
     clip_norm: float = 1.0
     # Gradients longer than this are scaled down to it.
@@ -269,7 +267,7 @@ def rft(policy, poses, config, *, critics, out, look=None, resume=False, progres
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """
     out = Path(out)
-    policy.add_lora("rft", rank=config.lora_rank, seed=config.seed).eval()
+    policy.add_lora("rft", seed=config.seed).eval()
     trained = [p for p in policy.parameters() if p.requires_grad]
     parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr} for part, lr in parts]

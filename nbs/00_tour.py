@@ -14,7 +14,7 @@
 #
 # "Kneel on both knees" is four words. A body is 24 joints, each with a rotation of its own. Between them sits a small language
 # model that reads the sentence, answers in words, and wherever it writes the special word `<POSE>`, a second output reads off a
-# body. This notebook walks once round the house; 01 to 03 open the rooms.
+# body. This notebook walks once round the house; 01 to 06 open the rooms.
 #
 # **Runs in about 40 seconds on a laptop's CPU.** No graphics card, no download, no registration.
 

@@ -8,6 +8,8 @@ import torch
 from minirft import evaluate
 from minirft.body import DATA, load_body
 from minirft.data import PoseSet, load_poses
+from minirft.policy import PosePolicy
+from minirft.prior import PosePrior
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +116,15 @@ def test_diversity_is_the_mean_over_pairs_and_skips_missing_draws():
     joints[0, 1, 1:, 0] = 0.024  # 23 mm from the first
     joints[0, 2] = torch.nan
     assert evaluate.diversity_mm(joints).item() == pytest.approx(23.0, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_aligned_model_that_ships_draws_what_is_said_more_often(body):
+    """Kinds of statements that no reward paid for, in single draws, and what the judge makes of them."""
+    poses = PosePrior.load().sample(160, generator=torch.Generator().manual_seed(7))
+    samples = evaluate.exam_samples(poses, torch.arange(100), body=body, seed=7)
+    tools = evaluate.Instruments.load(body, poses[100:])
+    before, after = (evaluate.measure(evaluate.ask(PosePolicy.from_pretrained(name), samples, draws=2)[:, 1:], samples, tools)
+                     for name in ("mini-sft", "mini-rft"))
+    assert after["satisfied_unrewarded"] > before["satisfied_unrewarded"] + 0.05
+    assert after["judge"]["t2p"]["10"] > before["judge"]["t2p"]["10"] + 5 and after["plausible"] > before["plausible"]

@@ -1,8 +1,9 @@
-"""Put a finished supervised run into data/ as the weights that ship, in half precision.
+"""Put a finished run into data/ as the weights that ship, in half precision.
 
     minirft data CMU/bvh --out all.npz      # then split by subject as data/README.md says
     minirft sft --base mini --poses train.npz --validation validation.npz --out run --steps 6000 --seed 0
     python data/build/mini_sft.py run data/mini-sft
+    python data/build/mini_sft.py rft_run data/mini-rft    # of `minirft rft` the same way
 """
 
 import sys

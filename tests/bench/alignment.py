@@ -1,7 +1,7 @@
 """Does HyGRPO align? Arms that branch from several SFT models, judged on subjects that none of them has seen.
 
-    python tests/bench/alignment.py --sft RUN1 RUN2 RUN3 --poses train.npz --test test.npz --out WORK    # some hours; resumes
-    python tests/bench/alignment.py                                                             # prints the stored table
+    python tests/bench/alignment.py --sft RUN1 RUN2 RUN3 --poses train.npz --test test.npz --out WORK    # hours; resumes
+    python tests/bench/alignment.py                                                          # prints the stored table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
 sampling and rewards counted; grpo, hygrpo-k1 and hygrpo take the same number of steps. Writes data/results/alignment.json.
@@ -123,6 +123,8 @@ def main():
     if arguments.sft:
         with contextlib.suppress(KeyboardInterrupt):
             bench(arguments)
+    if not RESULTS.exists():
+        parser.error(f"{RESULTS} is not there yet; give --sft, --poses, --test and --out to make it")
     print(table(json.loads(RESULTS.read_text())))
 
 
