@@ -19,7 +19,6 @@ from tqdm import tqdm
 from . import captions
 from .body import DATA, InputError, load_body, to_axis_angle
 from .data import check_words, load_poses, read_prompts
-from .evaluate import evaluate as measure
 from .files import save_npz, write_json
 from .motion import read_folder, read_names
 from .prior import PosePrior
@@ -256,6 +255,7 @@ def _load_function(path, name):
 
 def evaluate(arguments):
     """Measure a model on a pose file and write the report as JSON."""
+    from .evaluate import evaluate as measure
     from .policy import PosePolicy
 
     if arguments.json:

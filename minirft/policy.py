@@ -15,7 +15,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -92,6 +91,8 @@ class PosePolicy(nn.Module):
         return policy.to(device).eval()
 
     def _load_adapters(self, folder, names):
+        from peft import PeftModel  # here and below: it takes three seconds to load, and mini-sft does without it
+
         base_head = copy.deepcopy(self.head)
         for name in names:
             if not (folder / name / "adapter_model.safetensors").is_file():  # peft would look for it on the hub
@@ -122,6 +123,8 @@ class PosePolicy(nn.Module):
             folder.mkdir(parents=True, exist_ok=True)
             save_file(cast(self.head.state_dict()), folder / "head.safetensors")
             if self._peft:
+                from peft import get_peft_model_state_dict
+
                 about |= {"base": self.base, "adapters": self.adapters}
                 save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
                 for name in self.adapters:
@@ -148,6 +151,8 @@ class PosePolicy(nn.Module):
         is: at nothing, or, where the policy has an adapter already (SFT was LoRA too), as a copy of that one.
         Raises InputError if there is an adapter of that name. Returns self.
         """
+        from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+
         before = self.adapters
         if name in before:
             raise InputError(f"the model has an adapter {name!r} already; start from a model without one")
