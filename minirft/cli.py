@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import random
@@ -59,6 +58,7 @@ def main(argv=None):
 def demo(arguments):
     """Sentences to poses, a few minutes of HyGRPO, the same sentences again, and what a judge says of it."""
     from . import train
+    from .critics import Critics
     from .evaluate import Instruments, exam_samples, verdict
     from .policy import PosePolicy
 
@@ -72,7 +72,7 @@ def demo(arguments):
     before, first = verdict(policy, exam, tools), policy.generate(sentences, n=2, seed=seed)[0].cpu()
     with tempfile.TemporaryDirectory(dir=out) as folder:
         config = train.RFTConfig(steps=arguments.steps, seed=seed)
-        train.rft(policy, _poses("prior", seed), config, critics=_critics(body), out=folder)
+        train.rft(policy, _poses("prior", seed), config, critics=Critics.load(body), out=folder)
         policy.save_pretrained(out / "model")
     after = verdict(policy, exam, tools)
     second, answers = _answer(policy, sentences, body=body, out=out, seed=seed, n=2)
@@ -180,11 +180,12 @@ def sft(arguments):
 def rft(arguments):
     """Align a model by reward: HyGRPO, or GRPO on its words alone."""
     from . import train
+    from .critics import Critics, read_rewards
     from .evaluate import Instruments, exam_samples, verdict
     from .policy import PosePolicy
 
     body, out, seed = load_body(arguments.body), Path(arguments.out), arguments.seed
-    weights, own = _rewards(arguments.reward)
+    weights, own = read_rewards(arguments.reward, train.RFTConfig().reward_weights)
     config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, lr=arguments.lr,
                              poses_per_answer=arguments.poses_per_answer, reward_weights=weights)
     unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
@@ -197,7 +198,7 @@ def rft(arguments):
         return {f"val_{k}": v for k, v in verdict(policy, exam, tools).items()}
 
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
-    critics = _critics(body, arguments.sentence_encoder, own)
+    critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
     train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, look=look, resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
 
@@ -209,48 +210,6 @@ def _poses(where, seed):
     else:
         poses = load_poses(where).pose
     return torch.cat([poses, load_poses(DATA / "rare.npz").pose])
-
-
-def _critics(body, encoder=None, own=None):
-    from .critics import Critics
-    from .retrieval import Retriever, SentenceEncoder
-
-    model = Retriever.load("reward_model")
-    return Critics(body, model, PosePrior.load(), SentenceEncoder(encoder) if encoder else model, own or {})
-
-
-def _rewards(texts):
-    """--reward options, NAME=WEIGHT or FILE.py:FUNCTION[=WEIGHT], as the weights by name and the user's own functions."""
-    from .train import RFTConfig
-
-    weights, own = RFTConfig().reward_weights, {}
-    for text in texts:
-        what, _, number = text.partition("=")
-        path, _, name = what.rpartition(":")
-        try:
-            weight = float(number or 1)
-        except ValueError:
-            raise InputError(f"--reward {text}: {number!r} is no weight; give a number, as in {what}=0.5") from None
-        if path:
-            own[name] = _load_function(path, name)
-        elif what not in weights or not number:
-            raise InputError(f"--reward {text}: give one of {', '.join(weights)} with a weight, as in semantic=0.5, or "
-                             "FILE.py:FUNCTION")
-        weights[name] = weight
-    return weights, own
-
-
-def _load_function(path, name):
-    """A function from a file of the user's, which is run for that."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or not Path(path).is_file():
-        raise InputError(f"{path}: no such Python file; give FILE.py:FUNCTION")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return getattr(module, name)
-    except Exception as error:
-        raise InputError(f"{path}: cannot load {name} ({type(error).__name__}: {error})") from None
 
 
 def evaluate(arguments):

@@ -1,11 +1,15 @@
 """From a rollout to a loss: what its answers and poses are worth, each against the others of its prompt."""
 
+import importlib.util
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from . import captions, head, hygrpo, rewards
 from .body import InputError
+from .prior import PosePrior
+from .retrieval import Retriever, SentenceEncoder
 from .rollout import Tokens
 
 
@@ -18,6 +22,47 @@ class Critics:
     prior: object
     encoder: object
     own: dict = field(default_factory=dict)  # the user's rewards: name to function(samples, answers, pose, joints)
+
+    @classmethod
+    def load(cls, body, *, encoder=None, own=None):
+        """The networks that ship; encoder: a sentence encoder's name in place of the reward model's own text tower."""
+        model = Retriever.load("reward_model")
+        return cls(body, model, PosePrior.load(), SentenceEncoder(encoder) if encoder else model, own or {})
+
+
+def read_rewards(texts, weights):
+    """NAME=WEIGHT or FILE.py:FUNCTION[=WEIGHT], each as `rft --reward` takes it: weights by name, the user's own functions.
+
+    weights: those of our rewards, which NAME=WEIGHT changes. Raises InputError for a text that is neither.
+    """
+    weights, own = dict(weights), {}
+    for text in texts:
+        what, _, number = text.partition("=")
+        path, _, name = what.rpartition(":")
+        try:
+            weight = float(number or 1)
+        except ValueError:
+            raise InputError(f"--reward {text}: {number!r} is no weight; give a number, as in {what}=0.5") from None
+        if path:
+            own[name] = _load_function(path, name)
+        elif what not in weights or not number:
+            raise InputError(f"--reward {text}: give one of {', '.join(weights)} with a weight, as in semantic=0.5, or "
+                             "FILE.py:FUNCTION")
+        weights[name] = weight
+    return weights, own
+
+
+def _load_function(path, name):
+    """A function from a file of the user's, which is run for that."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or not Path(path).is_file():
+        raise InputError(f"{path}: no such Python file; give FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return getattr(module, name)
+    except Exception as error:
+        raise InputError(f"{path}: cannot load {name} ({type(error).__name__}: {error})") from None
 
 
 @torch.no_grad()

@@ -215,7 +215,8 @@ class PosePolicy(nn.Module):
         group_size = len(tokens.answer) // len(tokens.prompt)
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
         if group_size == 1:
-            hidden = self._hidden(torch.cat([tokens.prompt, tokens.answer], 1), mask)
+            hidden = self.model.model(input_ids=torch.cat([tokens.prompt, tokens.answer], 1), attention_mask=mask,
+                                      position_ids=_positions(mask), use_cache=False).last_hidden_state
             hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
         else:  # the prompt is read once for all its answers, gradients and all
             before, cache = self._read_prompt(tokens, group_size)
@@ -309,10 +310,6 @@ class PosePolicy(nn.Module):
                                position_ids=_positions(tokens.prompt_mask), use_cache=True)
         out.past_key_values.batch_repeat_interleave(group_size)
         return out.last_hidden_state[:, -1].repeat_interleave(group_size, 0), out.past_key_values
-
-    def _hidden(self, ids, mask):
-        return self.model.model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask),
-                                use_cache=False).last_hidden_state
 
     def _logits(self, hidden, temperature):
         logits = self.model.lm_head(hidden).float() / temperature

@@ -13,8 +13,6 @@ from minirft.body import DATA, InputError, load_body
 from minirft.critics import Critics
 from minirft.data import Sample, load_poses
 from minirft.policy import PosePolicy
-from minirft.prior import PosePrior
-from minirft.retrieval import Retriever
 from minirft.train import RFTConfig
 
 TINY = {"prompts": 6, "group_size": 3, "poses_per_answer": 4, "micro_batch": 4, "look_every": 2, "warmup": 1}
@@ -22,8 +20,7 @@ TINY = {"prompts": 6, "group_size": 3, "poses_per_answer": 4, "micro_batch": 4, 
 
 @pytest.fixture(scope="module")
 def tools():
-    model = Retriever.load("reward_model")
-    return Critics(load_body(), model, PosePrior.load(), model)
+    return Critics.load(load_body())
 
 
 @pytest.fixture(scope="module")

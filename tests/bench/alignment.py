@@ -23,8 +23,6 @@ from minirft.critics import Critics
 from minirft.data import load_poses
 from minirft.evaluate import evaluate
 from minirft.policy import PosePolicy
-from minirft.prior import PosePrior
-from minirft.retrieval import Retriever
 
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"}, "hygrpo-k1": {"poses_per_answer": 1}, "hygrpo": {}}
 ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1")  # hygrpo first: its seconds are sft+'s budget
@@ -37,8 +35,7 @@ def align(sft, arm, poses, body, *, seed, steps, out):
     policy = PosePolicy.from_pretrained(sft)
     if arm == "sft":
         return policy, 0.0
-    model = Retriever.load("reward_model")
-    critics = Critics(body, model, PosePrior.load(), model)
+    critics = Critics.load(body)
     config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
     began = time.process_time()
     train.rft(policy, poses, config, critics=critics, out=out)
