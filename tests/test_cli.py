@@ -591,8 +591,10 @@ def test_one_sentence_takes_under_ten_seconds_cold(tmp_path):
                               text=True, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
         took.append(time.time() - start)
         assert done.returncode == 0 and "\\u263a" in done.stdout, done.stderr
-    share = max(1, os.getloadavg()[0] / os.cpu_count())  # of a busy machine we get a part only
-    assert min(took) < 10 * share, f"{took} s at {share:.1f} processes a core"
+    start = time.time()
+    subprocess.run([sys.executable, "-c", "import torch, transformers; transformers.LlavaForConditionalGeneration"], check=True)
+    libraries = time.time() - start  # where these alone take long, the machine is slow or busy, not we
+    assert min(took) < max(10, 2 * libraries), f"{took} s, of which the libraries take {libraries:.1f} to load"
 
 
 @pytest.mark.slow
