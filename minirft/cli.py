@@ -312,10 +312,10 @@ def _parser():
     add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name or a checkpoint", {"default": "mini"}),
         poses, validation, out, ("--steps", "optimiser steps", count | {"default": 6000}),
         ("--lr", "peak learning rate", rate | {"default": 2e-3}), resume, seed, body, device)
-    add(rft, model, poses, validation, out, ("--steps", "batches of answers", count | {"default": 120}),
+    add(rft, model, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
-        ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 32}),
-        ("--lr", "peak learning rate", rate | {"default": 5e-4}),
+        ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
+        ("--lr", "peak learning rate", rate | {"default": 1e-3}),
         ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
          {"action": "append", "default": [], "metavar": "REWARD"}),
         ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}),

@@ -145,8 +145,8 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
     wants = torch.tensor([s.pose is not None for s in samples]).repeat_interleave(config.group_size).to(scores.has_pose)
     pose_rewards = rewards.total(of_poses, weights).masked_fill(~wants[:, None], config.missing)  # all alike: no signal
     text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, scores.has_pose,
-                                          config.group_size, missing=config.missing, split=config.split,
-                                          scale=config.scale, min_std=config.min_std)
+                                          config.group_size, missing=config.missing, scale=config.scale,
+                                          min_std=config.min_std)
     rows = scores.has_pose
     tokens = rollout.prompt, rollout.prompt_mask, rollout.answer, rollout.answer_mask
     return Batch(*tokens, has_pose=rows, action=spread(rollout.action, rows), old_text_logp=scores.text_logp,

@@ -39,24 +39,18 @@ def group_advantages(rewards, group_size, *, valid=None, scale="group", min_std=
     return scaled.masked_fill(tied, 0.0).flatten().to(rewards.dtype)
 
 
-def hybrid_advantages(answer_rewards, pose_rewards, has_pose, group_size, *, missing, split="paper", scale="group",
-                      min_std=1e-3):
-    """F for the answers and Delta for their poses.
+def hybrid_advantages(answer_rewards, pose_rewards, has_pose, group_size, *, missing, scale="group", min_std=1e-3):
+    """F for the answers, and for their poses Delta, over all V = K * (answers with a pose) poses of a prompt.
 
     answer_rewards: (R,); pose_rewards: (R, K), rows without a pose ignored; has_pose: (R,) bool.
     missing: what an answer without a pose gets in place of its poses' mean reward.
-    split: "paper" normalises Delta over all V = K * (answers with a pose) poses of a prompt. "exact" centres it within
-        each answer, so that A(a, p) = F(a) + Delta(p | a) holds with nothing counted twice; it needs K > 1.
     Returns F (R,), Delta (R, K).
     """
-    if split not in ("paper", "exact"):
-        raise ValueError(f'split={split!r}; use "paper" or "exact"')
     poses = pose_rewards.shape[1]
     mean_pose = torch.where(has_pose, pose_rewards.mean(1), missing)
     text = group_advantages(answer_rewards + mean_pose, group_size, scale=scale, min_std=min_std)
-    size = group_size * poses if split == "paper" else poses
     valid = has_pose[:, None].expand(-1, poses).flatten()
-    pose = group_advantages(pose_rewards.flatten(), size, valid=valid, scale=scale, min_std=min_std)
+    pose = group_advantages(pose_rewards.flatten(), group_size * poses, valid=valid, scale=scale, min_std=min_std)
     return text, pose.view(-1, poses)
 
 

@@ -19,19 +19,19 @@ from transformers.utils import cached_file
 
 from .body import DATA, InputError, to_6d
 
-EMBED = 64
 BUCKETS = 8192  # of hashed word pairs
+PAIRS = torch.triu_indices(24, 24, offset=1)  # of joints
 
 
 class RewardModel(nn.Module):
-    """Reads the sentence in order with a two-way GRU; sees the pose's 6D rotations and where its joints are."""
+    """Reads the sentence in order with a two-way GRU; sees 6D rotations, where the joints are and how far from one another."""
 
     def __init__(self, vocabulary):
         super().__init__()
         self.words = nn.Embedding(vocabulary, 96, padding_idx=0)
         self.reader = nn.GRU(96, 96, batch_first=True, bidirectional=True)
-        self.text = nn.Sequential(nn.LayerNorm(192), nn.Linear(192, EMBED))
-        self.pose = _mlp(132 + 23 * 3, 384)
+        self.text = nn.Sequential(nn.LayerNorm(192), nn.Linear(192, 256), nn.GELU(), nn.Linear(256, 128))
+        self.pose = _mlp(132 + 23 * 3 + PAIRS.shape[1], 512, 128)
         self.log_scale = nn.Parameter(torch.tensor(2.7))
 
     def embed_text(self, tokens):
@@ -46,7 +46,9 @@ class RewardModel(nn.Module):
     def embed_pose(self, pose, joints):
         """Poses (..., 24, 3, 3) and their joints (..., 24, 3) metres to unit vectors (..., E)."""
         places = (joints[..., 1:, :] - joints[..., :1, :]).flatten(-2)
-        return normalize(self.pose(torch.cat([to_6d(pose[..., :22, :, :]).flatten(-2), places], -1)), dim=-1)
+        first, second = PAIRS.to(joints.device)
+        apart = ((joints[..., first, :] - joints[..., second, :]).square().sum(-1) + 1e-8).sqrt()
+        return normalize(self.pose(torch.cat([to_6d(pose[..., :22, :, :]).flatten(-2), places, apart], -1)), dim=-1)
 
 
 class Judge(nn.Module):
@@ -55,8 +57,8 @@ class Judge(nn.Module):
     def __init__(self, vocabulary):
         super().__init__()
         self.words = nn.EmbeddingBag(vocabulary + BUCKETS, 256, mode="mean", padding_idx=0)
-        self.text = nn.Sequential(nn.Linear(256, 256), nn.GELU(), nn.Linear(256, EMBED))
-        self.pose = _mlp(23 * 3, 256)
+        self.text = nn.Sequential(nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 64))
+        self.pose = _mlp(23 * 3, 256, 64)
         self.log_scale = nn.Parameter(torch.tensor(2.7))
 
     def embed_text(self, tokens):
@@ -155,5 +157,5 @@ def recall(text, pose, ks=(5, 10, 20), *, missing=None):
     return report
 
 
-def _mlp(size, width):
-    return nn.Sequential(nn.Linear(size, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, EMBED))
+def _mlp(size, width, out):
+    return nn.Sequential(nn.Linear(size, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, out))

@@ -7,8 +7,10 @@ import signal
 import threading
 from dataclasses import asdict
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from .body import InputError
 
@@ -25,7 +27,7 @@ def begin_run(config, out):
     return 0
 
 
-def save_run(policy, optimizer, step, out, *, extra=None):
+def save_run(policy, optimizer, step, *, out, extra=None):
     """Checkpoint and optimiser into out/last, put in place by one rename so that it is whole at any moment.
 
     extra: a module that is trained beside the policy and is no part of its checkpoint, or None.
@@ -72,10 +74,26 @@ def resume_run(policy, optimizer, config, out, *, extra=None):
     return step
 
 
-def write_line(path, metrics):
-    """Append one JSON object as a line."""
-    with open(path, "a") as file:
-        file.write(json.dumps(metrics) + "\n")
+def descend(optimizer, *, step, clip_norm, out, save):
+    """One step of the optimiser, gradients clipped to clip_norm. Where they are not finite, save(step) and InputError."""
+    norm = nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    if not torch.isfinite(norm):
+        save(step)
+        raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "
+                         f"try a learning rate under {optimizer.defaults['lr']}")
+    optimizer.step()
+
+
+def end_step(metrics, *, steps, every, out, save, asked):
+    """Log a step; save after every `every`th, after the last, and where a stop is asked, which is then obeyed."""
+    done = metrics["step"] + 1
+    with one_line(f"{out}: cannot write the run at step {done}; make room and pass --resume"):
+        with open(out / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(metrics) + "\n")
+        if asked or done % every == 0 or done == steps:
+            save(done)
+    if asked:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

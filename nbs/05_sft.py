@@ -180,7 +180,7 @@ pose_sheet(body, torch.stack([truth, answer], 1), [f"{s.question} | shown, learn
 
 # %%
 config = train.SFTConfig(steps=4, batch_size=6, micro_batch=6, warmup=2)
-real_batch, place = train.sft_batch, tempfile.TemporaryDirectory()
+real_batch, place = train.fresh_samples, tempfile.TemporaryDirectory()
 whole = train.sft(PosePolicy.mini(seed=1), pool[:50], config, body=body, out=Path(place.name) / "whole", progress=False)
 
 
@@ -197,7 +197,7 @@ def run_cut(resume):
 
 
 try:
-    with mock.patch.object(train, "sft_batch", batch_and_interrupt):
+    with mock.patch.object(train, "fresh_samples", batch_and_interrupt):
         run_cut(resume=False)
 except KeyboardInterrupt:
     print("stopped, with", len((Path(place.name) / "cut" / "metrics.jsonl").read_text().splitlines()), "of 4 steps done")

@@ -119,10 +119,11 @@ assert (delta[1] == 0).all() and (alone == 0).all() and (zeros_too[2] > delta[2]
 #
 # With the paper's Delta, the first answer is praised twice: in F, and again in each of its poses, for all of them lie above
 # the mean of the eight. With K > 1 one can split exactly: F says what the *answer* is worth, Delta what the *pose* adds to its
-# own answer. Then Delta sums to 0 within each answer, and nothing is counted twice.
+# own answer: the groups of Delta are the K poses of *one answer*. Then Delta sums to 0 within each answer, and nothing is counted
+twice. (In training the two were equal on validation subjects, so the package keeps the paper's, which also serves K = 1.)
 
 # %%
-_, exact = hygrpo.hybrid_advantages(answer_rewards, pose_rewards, has_pose, 3, missing=-1.0, split="exact", scale="none")
+exact = hygrpo.group_advantages(pose_rewards.flatten(), 4, valid=has_pose.repeat_interleave(4), scale="none").view(3, 4)
 whole = answer_rewards[:, None] + pose_rewards  # what (answer, pose) earned
 of_answer = whole.mean(1, keepdim=True)
 torch.testing.assert_close((of_answer + exact)[has_pose], whole[has_pose])  # the reward, split and put together again

@@ -443,7 +443,7 @@ def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_pat
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2] and lines[-1]["val_judge"]["pool"] > 1
     assert {"semantic", "verifiable", "plausible", "format", "similarity", "tall", "pose_kl", "text_kl"} <= set(lines[0])
-    draw = minirft.train.rft_batch
+    draw = minirft.train.fresh_samples
 
     def stop_at_1(*arguments):
         if arguments[-1] == 1:
@@ -451,7 +451,7 @@ def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_pat
         return draw(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(minirft.train, "rft_batch", stop_at_1)
+        patch.setattr(minirft.train, "fresh_samples", stop_at_1)
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
     assert run(*stopped, "--resume") == 0
@@ -539,7 +539,7 @@ def test_sft_writes_a_checkpoint_that_generate_takes(world, tmp_path, small_batc
 def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batches, monkeypatch, capsys):
     whole, stopped = (["sft", "--poses", world / "good.npz", "--steps", 3, "--out", tmp_path / name] for name in "ab")
     assert run(*whole) == 0
-    draw = minirft.train.sft_batch
+    draw = minirft.train.fresh_samples
 
     def stop_at_1(*arguments):
         if arguments[-1] == 1:
@@ -547,7 +547,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batche
         return draw(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(minirft.train, "sft_batch", stop_at_1)
+        patch.setattr(minirft.train, "fresh_samples", stop_at_1)
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
     assert run(*stopped, "--resume") == 0

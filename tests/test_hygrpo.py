@@ -87,13 +87,15 @@ def test_with_one_pose_an_answer_the_split_is_the_papers():
     assert delta[2] == 0
 
 
-def test_the_exact_split_centres_delta_within_each_answer():
+def test_delta_holds_what_the_pose_adds_to_its_answer_and_what_its_answer_adds_to_the_prompt():
     g = torch.Generator().manual_seed(3)
     pose = torch.rand(8, K, generator=g)
     has_pose = torch.tensor([1, 1, 0, 1, 1, 1, 1, 1], dtype=torch.bool)
-    _, delta = hygrpo.hybrid_advantages(torch.zeros(8), pose, has_pose, 4, missing=0.0, split="exact", scale="none")
-    torch.testing.assert_close(delta.mean(1), torch.zeros(8))
-    torch.testing.assert_close(delta[0], pose[0] - pose[0].mean())
+    valid = has_pose[:, None].expand(-1, K).flatten()
+    _, delta = hygrpo.hybrid_advantages(torch.zeros(8), pose, has_pose, 4, missing=0.0, scale="none")
+    within = hygrpo.group_advantages(pose.flatten(), K, valid=valid, scale="none").view(8, K)
+    of_prompt = pose[[0, 1, 3]].mean()
+    torch.testing.assert_close(delta[0], within[0] + pose[0].mean() - of_prompt)
 
 
 def test_the_loss_is_the_formula_written_out():

@@ -87,6 +87,25 @@ def test_near_misses_count_against_a_sentence():
     assert plain < build.contrastive_loss(text, text, torch.tensor(1.0), near=text[:, None])
 
 
+def test_noise_does_not_tell_a_draw_from_its_near_misses(world):
+    """All shake alike: what a draw is told from lies as far from the captured pose as the draw itself, or moved on purpose."""
+    poses = world[0][:1]
+    generator = torch.Generator().manual_seed(0)
+    drawn, near = build.as_drawn(poses, 64, generator)
+    assert near.shape == (64, 16, 24, 3, 3)
+    gap = (near[:, :12] - drawn[:, None]).flatten(2).norm(dim=-1)  # twelve more draws around the same pose
+    assert gap.min() > 0 and gap.std(1).mean() < 0.3 * gap.mean()
+    same = (near[:, 12] == drawn).flatten(2).all(-1)  # one limb is another draw's, the rest is its own
+    assert 0 < (~same).sum(1).max() <= 3 and torch.equal(near[:, 15], build.flip_pose(drawn))
+
+
+def test_the_reward_model_tells_the_draws_of_one_sentence_apart():
+    """Of poses shaken alike around one, those that keep more of the sentence are liked better: what a reward is for."""
+    poses = PosePrior.load().sample(60, generator=torch.Generator().manual_seed(3))
+    assert build.told_apart(Retriever.load("reward_model"), poses, load_body()) > 0.35
+    assert abs(build.told_apart(Retriever("reward_model"), poses, load_body())) < 0.2  # untaught
+
+
 def test_a_missing_pose_finds_nothing_and_is_found_by_nothing():
     missing = torch.tensor([False, True, False])
     found = recall(torch.eye(3), torch.eye(3), ks=(1, 3), missing=missing)

@@ -31,14 +31,14 @@ def poses():
 def run(poses, tools, out, *, steps=4, resume=False, stop_at=None, monkeypatch=None, look=None, **settings):
     """A run from the weights that ship; `stop_at` presses Ctrl-C at that step."""
     if stop_at is not None:
-        real = train.rft_batch
+        real = train.fresh_samples
 
         def batch(*arguments):
             if arguments[-1] == stop_at:
                 os.kill(os.getpid(), signal.SIGINT)
             return real(*arguments)
 
-        monkeypatch.setattr(train, "rft_batch", batch)
+        monkeypatch.setattr(train, "fresh_samples", batch)
     try:
         return train.rft(PosePolicy.from_pretrained("mini-sft"), poses, RFTConfig(steps=steps, **TINY | settings), critics=tools,
                          out=out, resume=resume, look=look, progress=False)
@@ -54,7 +54,7 @@ def lines(out):
 def batch_of(policy, poses, tools, config, step=0):
     """One rollout of a policy that has its adapter, weighed."""
     weights = captions.weights_for(captions.holds(tools.body.joints(poses)).float().mean(0))
-    samples = train.rft_batch(poses, tools.body, weights, config, step)
+    samples = train.fresh_samples(poses, tools.body, weights, config.prompts, config, step)
     rollout = policy.sample([s.question for s in samples], group_size=config.group_size, temperature=config.temperature,
                             poses_per_answer=config.poses_per_answer, generator=torch.Generator().manual_seed(0))
     given = critics.give_rewards(rollout, policy.decode(rollout), samples, tools)
@@ -97,7 +97,7 @@ def test_only_the_adapter_and_the_head_are_trained(poses, tools, tmp_path):
     assert not torch.equal(after.score(tokens).mean, one.mean)
 
 
-@pytest.mark.parametrize("settings", [{"inner_steps": 2}, {"split": "exact"}, {"pose_ratio": "mean", "clip_pose": 0.005},
+@pytest.mark.parametrize("settings", [{"inner_steps": 2}, {"pose_ratio": "mean", "clip_pose": 0.005},
                                       {"poses_per_answer": 1}, {"talk_share": 0.5}])
 def test_micro_batches_change_nothing(poses, tools, settings):
     """Trap 6: averages are over prompts, however they are cut."""
@@ -197,7 +197,7 @@ def test_an_aligned_model_is_not_aligned_again(poses, tools, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"group_size": 1}, {"poses_per_answer": 0}, {"algorithm": "ppo"}, {"pose_ratio": "sum"},
-                                   {"split": "exact", "poses_per_answer": 1}, {"temperature": 0.0}])
+                                   {"temperature": 0.0}])
 def test_a_config_that_cannot_be_says_which_value(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         RFTConfig(**wrong)

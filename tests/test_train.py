@@ -32,14 +32,14 @@ def run(poses, body, out, *, steps=4, resume=False, stop_at=None, monkeypatch=No
     """A run of the mini policy; `stop_at` presses Ctrl-C at that step."""
     config = SFTConfig(steps=steps, **TINY | settings)
     if stop_at is not None:
-        real = train.sft_batch
+        real = train.fresh_samples
 
         def batch(*arguments):
             if arguments[-1] == stop_at:
                 os.kill(os.getpid(), signal.SIGINT)
             return real(*arguments)
 
-        monkeypatch.setattr(train, "sft_batch", batch)
+        monkeypatch.setattr(train, "fresh_samples", batch)
     try:
         return train.sft(PosePolicy.mini(seed=1), poses, config, body=body, out=out, validation=poses[:8], resume=resume,
                          progress=False)
@@ -68,8 +68,8 @@ def test_a_run_killed_between_checkpoints_resumes_from_the_last_one(poses, body,
     def killed(*arguments):
         raise SystemExit  # no chance to save, as after `kill -9`
 
-    real = train.sft_batch
-    monkeypatch.setattr(train, "sft_batch", lambda *a: killed() if a[-1] == 3 else real(*a))
+    real = train.fresh_samples
+    monkeypatch.setattr(train, "fresh_samples", lambda *a: killed() if a[-1] == 3 else real(*a))
     with pytest.raises(SystemExit):
         run(poses, body, tmp_path / "cut")
     monkeypatch.undo()
@@ -82,7 +82,7 @@ def test_micro_batches_change_no_gradient(poses, body):
     gradients = []
     for size in (2, 5, 12):
         policy, config = PosePolicy.mini(seed=0), SFTConfig(batch_size=12, talk_share=0.3)
-        for part, share in train.micro_batches(train.sft_batch(poses, body, weights, config, 0), size):
+        for part, share in train.micro_batches(train.fresh_samples(poses, body, weights, 12, config, 0), size):
             losses = train.sft_losses(policy, part, body)
             sum(share[k] * v for k, v in losses.items()).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
@@ -100,7 +100,7 @@ def test_a_few_poses_are_learnt_by_heart(poses, body, tmp_path):
 def test_the_std_loss_moves_no_mean(poses, body):
     policy = PosePolicy.mini(seed=0)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
-    losses = train.sft_losses(policy, train.sft_batch(poses, body, weights, SFTConfig(batch_size=4, talk_share=0.0), 0), body)
+    losses = train.sft_losses(policy, train.fresh_samples(poses, body, weights, 4, SFTConfig(talk_share=0.0), 0), body)
     losses["std"].backward()
     last = policy.head.layers[-1]
     assert last.weight.grad[:132].abs().max() == 0 and last.weight.grad[132:].abs().max() > 0
@@ -109,7 +109,7 @@ def test_the_std_loss_moves_no_mean(poses, body):
 def test_batches_are_a_function_of_seed_and_step(poses, body):
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     first, again, next_step, other = (
-        [s.question for s in train.sft_batch(poses, body, weights, SFTConfig(batch_size=8, seed=seed), step)]
+        [s.question for s in train.fresh_samples(poses, body, weights, 8, SFTConfig(seed=seed), step)]
         for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)))
     assert first == again and first != next_step and first != other
 

@@ -3,7 +3,8 @@
     python data/build/retrieval.py TRAIN.npz VALIDATION.npz data [--steps 3000]
 
 Every second trial (in the order of their names) is the judge's, the others the reward model's; so with the rare poses.
-Prints recall on validation subjects, in a pool of 1,000, and notes it in the files.
+Prints recall on validation subjects, in a pool of 1,000, and how well draws around one pose are told apart; notes both in
+the files.
 """
 
 import argparse
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 from tqdm import tqdm
 
 from minirft import captions
 from minirft.body import DATA, JOINT, flip_pose, from_6d, load_body, to_6d
-from minirft.data import load_poses
+from minirft.data import grow, load_poses
 from minirft.retrieval import Retriever, recall
 
 LIMBS = [[JOINT[f"{side}_{part}"] for part in parts] for side in ("left", "right") for parts in
@@ -26,8 +27,9 @@ LIMBS = [[JOINT[f"{side}_{part}"] for part in parts] for side in ("left", "right
 LIMBS += [[JOINT["pelvis"]], [JOINT["spine1"], JOINT["spine2"], JOINT["spine3"]], [JOINT["neck"], JOINT["head"]]]
 
 
-def sentences(holds, rng, weights):
-    return [captions.describe(row, rng, count=rng.choice((2, 3, 4, 5, 6, 8)), weights=weights).text for row in holds]
+def sentences(holds, rng, weights, counts=(2, 3, 4, 5, 6, 8)):
+    """A sentence about each pose, with so many things to say."""
+    return [captions.describe(row, rng, count=rng.choice(counts), weights=weights).text for row in holds]
 
 
 def halves(path):
@@ -37,20 +39,42 @@ def halves(path):
     return torch.cat([train.pose[~odd], rare[::2]]), torch.cat([train.pose[odd], rare[1::2]])
 
 
-def near_misses(poses, generator):
-    """Poses (B, 24, 3, 3) that resemble each of B: one with a limb of another pose, one with a few joints turned about 15
-    degrees: (B, 2, 24, 3, 3). Against them a model learns what a sentence says of a hand, not of the whole alone."""
-    count = len(poses)
-    other = poses[torch.randperm(count, generator=generator)]
-    swapped = poses.clone()
-    limb = torch.randint(len(LIMBS), (count,), generator=generator)
+def as_captured(poses, batch, generator):
+    """Some of the poses, half of them mirrored, and no near misses."""
+    drawn = poses[torch.randperm(len(poses), generator=generator)[:batch]]
+    mirrored = torch.rand(batch, generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], flip_pose(drawn), drawn), None
+
+
+def swap_limb(poses, generator):
+    """Poses (B, 24, 3, 3), each with one limb of another."""
+    swapped, other = poses.clone(), poses[torch.randperm(len(poses), generator=generator)]
+    limb = torch.randint(len(LIMBS), (len(poses),), generator=generator)
     for i, joints in enumerate(LIMBS):
         rows = (limb == i).nonzero()[:, 0]
         swapped[rows[:, None], joints] = other[rows[:, None], joints]
-    turned = torch.rand(count, 24, 1, generator=generator) < 0.3
-    noise = 0.25 * turned[..., None] * torch.randn(count, 24, 2, 3, generator=generator)
-    noisy = from_6d(to_6d(poses) + noise.flatten(-2))
-    return torch.stack([swapped, noisy], 1)
+    return swapped
+
+
+def shake(poses, level, generator):
+    """Poses (B, 24, 3, 3) with noise on their 6D rotations of std `level`, broadcastable to (B, 24, 1)."""
+    return from_6d(to_6d(poses) + level * torch.randn(*poses.shape[:2], 6, generator=generator))
+
+
+def as_drawn(poses, batch, generator):
+    """What a policy would draw around `batch` poses, and what a sentence about such a draw must tell it from.
+
+    Twelve more draws around the same pose, one and two limbs of other draws, a few joints turned about 25 degrees, and the
+    mirror image: (B, 24, 3, 3), (B, 16, 24, 3, 3). All shake alike, so that noise gives nothing away and the words decide.
+    """
+    poses = grow(poses, count=batch, generator=generator)
+    level = max(0.04, 0.26 * torch.rand((), generator=generator).item() - 0.04)
+    level = level * (0.3 + 1.4 * torch.rand(batch, 24, 1, generator=generator))
+    drawn, *siblings = (shake(poses, level, generator) for _ in range(13))
+    one = swap_limb(drawn, generator)
+    turned = torch.rand(batch, 24, 1, generator=generator) < 0.25
+    others = [swap_limb(drawn, generator), swap_limb(one, generator), shake(drawn, 0.4 * turned, generator), flip_pose(drawn)]
+    return drawn, torch.stack(siblings + others, 1)
 
 
 def contrastive_loss(text, pose, log_scale, near=None):
@@ -65,28 +89,37 @@ def contrastive_loss(text, pose, log_scale, near=None):
     return (cross_entropy(among, own) + cross_entropy(logits.T, own)) / 2
 
 
-def learn(retriever, poses, body, *, steps, seed, hard=False, lr=2e-3, batch=256):
-    """InfoNCE on fresh sentences of mirrored poses; `hard`: against near misses too."""
+def learn(retriever, poses, body, *, steps, seed, drawn_by=as_captured, counts=(2, 3, 4, 5, 6, 8), lr=2e-3, batch=256):
+    """InfoNCE on fresh sentences about poses (and near misses) that `drawn_by` makes of the captured ones."""
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
-    optimizer = torch.optim.AdamW(retriever.parameters(), lr=lr, weight_decay=0.01)
+    trained = [p for p in retriever.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05)
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     for _ in (bar := tqdm(range(steps), desc=retriever.kind)):
-        drawn = poses[torch.randperm(len(poses), generator=generator)[:batch]]
-        mirrored = torch.rand(batch, generator=generator) < 0.5
-        drawn = torch.where(mirrored[:, None, None, None], flip_pose(drawn), drawn)
-        joints = body.joints(drawn)
-        text = retriever.embed_text(sentences(captions.holds(joints), rng, weights))
-        near = None
-        if hard:
-            near = torch.cat([near_misses(drawn, generator) for _ in range(2)], 1)
+        drawn, near = drawn_by(poses, batch, generator)
+        if near is not None:
             near = retriever.embed_pose(near, body.joints(near))
+        joints = body.joints(drawn)
+        text = retriever.embed_text(sentences(captions.holds(joints), rng, weights, counts))
         loss = contrastive_loss(text, retriever.embed_pose(drawn, joints), retriever.model.log_scale, near)
         optimizer.zero_grad(), loss.backward()
-        torch.nn.utils.clip_grad_norm_(retriever.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step(), schedule.step()
         bar.set_postfix_str(f"loss {loss.item():.2f}")
     return retriever.eval().requires_grad_(False)
+
+
+def told_apart(retriever, poses, body, *, shaken=0.1, draws=32, seed=3):
+    """How well draws around one pose are told apart: over `draws` shaken poses around each, the correlation of what the
+    model thinks of them with the share of the sentence that they satisfy. poses (P, 24, 3, 3). Returns the mean over P."""
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    said = [captions.describe(row, rng, count=3) for row in captions.holds(body.joints(poses))]
+    joints = body.joints(drawn := torch.stack([shake(poses, shaken, generator) for _ in range(draws)], 1))
+    kept = torch.stack([row[:, list(c.statements)].float().mean(1) for row, c in zip(captions.holds(joints), said)])
+    liked = (retriever.embed_text([c.text for c in said])[:, None] * retriever.embed_pose(drawn, joints)).sum(-1)
+    kept, liked = kept - kept.mean(1, keepdim=True), liked - liked.mean(1, keepdim=True)
+    return cosine_similarity(kept, liked)[kept.abs().amax(1) > 0].mean().item()  # where there is anything to tell
 
 
 def main():
@@ -99,12 +132,17 @@ def main():
     joints = body.joints(pool)
     asked = sentences(captions.holds(joints), random.Random(0), None)
     for (kind, seed), poses in zip((("reward_model", 1), ("judge", 2)), halves(arguments.train)):
-        hard = kind == "reward_model"
-        retriever = learn(Retriever(kind, seed=seed), poses, body, steps=arguments.steps, seed=seed, hard=hard)
+        retriever = learn(Retriever(kind, seed=seed), poses, body, steps=arguments.steps, seed=seed)
+        if kind == "reward_model":  # it can read now; next, to tell one draw from another, which the judge never learns
+            retriever.requires_grad_(True)
+            retriever.model.words.requires_grad_(False), retriever.model.reader.requires_grad_(False)
+            retriever = learn(retriever, poses, body, steps=arguments.steps, seed=seed, drawn_by=as_drawn, lr=1.5e-3,
+                              counts=(1, 2, 2, 3, 3, 4, 5, 6))
         found = recall(retriever.embed_text(asked), retriever.embed_pose(pool, joints))
-        retriever.about = {"poses": len(poses), "steps": arguments.steps, "seed": seed, "validation": found}
+        retriever.about = {"poses": len(poses), "steps": arguments.steps, "seed": seed, "validation": found,
+                           "told_apart": told_apart(retriever, pool[:300], body)}
         retriever.save(arguments.out / f"{kind}.safetensors")
-        print(kind, json.dumps(found))
+        print(kind, json.dumps(retriever.about))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Does HyGRPO align? Arms that branch from several SFT models, judged on subjects that none of them has seen.
 
-    python tests/bench/alignment.py --sft RUN1 RUN2 RUN3 --poses train.npz --test test.npz --out WORK    # hours; resumes
-    python tests/bench/alignment.py                                                          # prints the stored table
+    python tests/bench/alignment.py --sft RUN --seed 1 --poses train.npz --test test.npz --out WORK   # an hour a seed; resumes
+    python tests/bench/alignment.py                                                          # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
-sampling and rewards counted; grpo, hygrpo-k1 and hygrpo take the same number of steps. Writes data/results/alignment.json.
+sampling and rewards counted; grpo, hygrpo-k1 and hygrpo take the same number of steps. Each arm writes its report to
+data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again.
 """
 
 import argparse
-import contextlib
 import json
-import shutil
 import statistics
 import time
 from pathlib import Path
@@ -26,56 +25,59 @@ from minirft.policy import PosePolicy
 
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"}, "hygrpo-k1": {"poses_per_answer": 1}, "hygrpo": {}}
 ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1")  # hygrpo first: its seconds are sft+'s budget
-CONTINUED_LR = 5e-4  # a quarter of SFT's peak; not tuned
-RESULTS = DATA / "results" / "alignment.json"
+CONTINUED_LR = 5e-4  # a quarter of SFT's peak
+RESULTS = DATA / "results" / "alignment"
 
 
 def align(sft, arm, poses, body, *, seed, steps, out):
-    """Train one arm; returns the policy and its CPU-seconds."""
-    policy = PosePolicy.from_pretrained(sft)
-    if arm == "sft":
-        return policy, 0.0
-    critics = Critics.load(body)
+    """Train one arm; returns the policy and its CPU-seconds. A run that was stopped goes on."""
     config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
-    began = time.process_time()
-    train.rft(policy, poses, config, critics=critics, out=out)
-    return policy, time.process_time() - began
+    return _timed(train.rft, sft, poses, config, out, critics=Critics.load(body))
 
 
 def go_on(sft, poses, body, *, seed, seconds, out):
     """The control: supervised learning for so many CPU-seconds more, with a schedule that ends with them."""
     def run(steps, out):
-        policy, began = PosePolicy.from_pretrained(sft), time.process_time()
         config = train.SFTConfig(steps=steps, seed=seed + 1000, lr=CONTINUED_LR, warmup=10, batch_size=48, micro_batch=24)
-        train.sft(policy, poses, config, body=body, out=out)
-        return policy, time.process_time() - began
+        return _timed(train.sft, sft, poses, config, out, body=body)
 
     began = run(2, out / "warm")[1]
     per_step = (run(12, out / "timed")[1] - began) / 10
     return run(max(1, round(seconds / per_step)), out / "run")
 
 
+def _timed(loop, sft, poses, config, out, **others):
+    """A training loop from the SFT checkpoint on; CPU-seconds are kept beside the run, so that a resumed one adds up."""
+    policy, clock = PosePolicy.from_pretrained(sft), out / "seconds.json"
+    spent, began = json.loads(clock.read_text()) if clock.exists() else 0.0, time.process_time()
+    try:
+        loop(policy, poses, config, out=out, resume=(out / "last").exists(), **others)
+    finally:
+        out.mkdir(parents=True, exist_ok=True)
+        spent += time.process_time() - began
+        clock.write_text(json.dumps(spent))
+    return policy, spent
+
+
 def bench(arguments):
-    body, test = load_body(), load_poses(arguments.test)
+    torch.set_num_threads(1)  # CPU-seconds mean the same whatever else the machine does
+    body, test, seed = load_body(), load_poses(arguments.test), arguments.seed
     poses = torch.cat([load_poses(arguments.poses).pose, load_poses(DATA / "rare.npz").pose])
-    for seed, sft in enumerate(arguments.sft):
-        for arm in ORDER:
-            work = arguments.out / f"{seed}-{arm}"
-            done = work / "report.json"
-            if done.exists():
-                continue
-            shutil.rmtree(work, ignore_errors=True)
-            if arm == "sft+":
-                budget = json.loads((arguments.out / f"{seed}-hygrpo" / "report.json").read_text())["cpu_seconds"]
-                policy, seconds = go_on(sft, poses, body, seed=seed, seconds=budget, out=work)
-            else:
-                policy, seconds = align(sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)
-            report = evaluate(policy.eval(), test, body=body, name=f"{arm} of SFT seed {seed}")
-            work.mkdir(parents=True, exist_ok=True)
-            done.write_text(json.dumps(report | {"cpu_seconds": seconds, "steps": arguments.steps}))
-    reports = {arm: [json.loads((arguments.out / f"{seed}-{arm}" / "report.json").read_text())
-                     for seed in range(len(arguments.sft))] for arm in ARMS}
-    RESULTS.write_text(json.dumps(reports, indent=1) + "\n")
+    for arm in [arm for arm in ORDER if arm in arguments.arms]:
+        report, work = arguments.results / f"{seed}-{arm}.json", arguments.out / f"{seed}-{arm}"
+        if report.exists():
+            continue
+        if arm == "sft":
+            policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
+        elif arm == "sft+":
+            budget = json.loads((arguments.results / f"{seed}-hygrpo.json").read_text())["cpu_seconds"]
+            policy, seconds = go_on(arguments.sft, poses, body, seed=seed, seconds=budget, out=work)
+        else:
+            policy, seconds = align(arguments.sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)
+        measured = evaluate(policy.eval(), test, body=body, name=f"{arm} of SFT seed {seed}")
+        report.parent.mkdir(parents=True, exist_ok=True)
+        steps = 0 if arm == "sft" else json.loads((work / ("run" if arm == "sft+" else "") / "config.json").read_text())["steps"]
+        report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps}, indent=1) + "\n")
 
 
 def mean_recall(report):
@@ -96,33 +98,36 @@ ROWS = {
 
 
 def table(reports):
-    """Mean over SFT seeds with the smallest and the largest in brackets, as Markdown."""
+    """{arm: [report, one a seed]} as Markdown: the mean over seeds with the smallest and the largest in brackets."""
     lines = []
     for column in ("mean", "samples"):
         lines += [f"\n| {column} pose{'s' * (column == 'samples')} | " + " | ".join(reports) + " | real poses |",
                   "|---" * (len(reports) + 2) + "|"]
         for name, read in ROWS.items():
             values = {arm: [read(r, column) for r in rows] for arm, rows in reports.items()}
-            if None in values["sft"]:
+            real = read(next(iter(reports.values()))[0], "real")
+            if None in [value for row in values.values() for value in row]:
                 continue
             cells = [f"{statistics.mean(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in values.values()]
-            real = read(reports["sft"][0], "real")
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {'' if real is None else f'{real:.1f}'} |")
-    return "\n".join(lines)
+    seeds = ", ".join(f"{arm} {len(rows)}" for arm, rows in reports.items())
+    return "\n".join(lines) + f"\n\nSFT seeds: {seeds}."
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sft", nargs="+")
+    parser.add_argument("--sft"), parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--poses"), parser.add_argument("--test"), parser.add_argument("--out", type=Path)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--steps", type=int, default=train.RFTConfig().steps)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.sft:
-        with contextlib.suppress(KeyboardInterrupt):
-            bench(arguments)
-    if not RESULTS.exists():
-        parser.error(f"{RESULTS} is not there yet; give --sft, --poses, --test and --out to make it")
-    print(table(json.loads(RESULTS.read_text())))
+        bench(arguments)
+    stored = {arm: [json.loads(path.read_text()) for path in sorted(arguments.results.glob(f"[0-9]*-{arm}.json"))] for arm in ARMS}
+    if not any(stored.values()):
+        parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --test and --out to make some")
+    print(table({arm: rows for arm, rows in stored.items() if rows}))
 
 
 if __name__ == "__main__":
