@@ -178,7 +178,7 @@ assert worth[1] < worth[0]
 # %%
 tools = Instruments.load(body, real)
 reward_model, judge = tools.retrievers["reward_model"], tools.retrievers["judge"]
-text = reward_model.embed_text([s.caption for s in samples])  # (M, 64)
+text = reward_model.embed_text([s.caption for s in samples])  # (M, 128)
 with torch.no_grad():  # the likeliest answer to each sentence, and the hidden state at its <POSE>
     parts = [policy.sample([s.question for s in samples[i : i + 80]], temperature=0.0, generator=generator)
              for i in range(0, count, 80)]
@@ -263,7 +263,7 @@ def align(weights, *, beta, steps):
         if step % (steps // 5) == 0:
             with torch.no_grad():
                 log.append({"step": step, "reward": reward.mean().item()} | report(to_pose(net(hidden[:exam_size])[0])))
-        advantage = hygrpo.group_advantages(reward.flatten(), 32).view(32, 32)
+        advantage = hygrpo.group_advantages(reward.flatten(), 32, scale="none").view(32, 32)
         log_prob = head.log_prob(action, mean[:, None], std[:, None])
         with torch.no_grad():
             reference = policy.head(hidden[rows])
@@ -285,8 +285,8 @@ def print_ends(log):
 
 steps = 50 if FAST else 100
 heads, logs = {}, {}
-heads["reward model alone"], logs["reward model alone"] = align({semantic: 1.0}, beta=0.0, steps=steps)
-recipe = {semantic: 1.0, verifiable: 1.0, plausible: 1.0}
+heads["reward model alone"], logs["reward model alone"] = align({semantic: 4.0}, beta=0.0, steps=steps)
+recipe = {semantic: 4.0, verifiable: 1.0, plausible: 0.5}  # the package's own
 heads["three rewards, KL"], logs["three rewards, KL"] = align(recipe, beta=0.01, steps=steps)
 for name, log in logs.items():
     print(name)
@@ -308,12 +308,12 @@ plt.show()
 # On the left **reward hacking**, as it happens by default. The red line, the one that was trained on, is at its best; all
 # others fall: the judge finds fewer of the sentences, statements are forgotten, and no body moves like this. On the
 # right, the same number of steps: the two networks go together, and bodies stay bodies. (Look at the green line even so:
-# what nobody pays for may give way a little.) To the eye:
+# from two hundred sentences, what nobody pays for gives way here too, 83 to 79 when this was stored.) To the eye:
 
 # %%
 before, hacked, held = logs["reward model alone"][0], logs["reward model alone"][-1], logs["three rewards, KL"][-1]
 assert hacked["reward"] > before["reward"] + 0.05 and hacked["judge"] < before["judge"]
-assert hacked["unrewarded statements"] < before["unrewarded statements"] - 10
+assert hacked["unrewarded statements"] < before["unrewarded statements"] - 4
 assert hacked["plausible"] < 20 and held["plausible"] > 80
 assert held["judge"] > hacked["judge"] and held["unrewarded statements"] > hacked["unrewarded statements"]
 with torch.no_grad():
@@ -371,10 +371,10 @@ print(f"the judge before: {before['judge']:.0f}; after, beta 0.02: {judge_after(
 #
 # ```python
 # def judge_after(beta):
-#     return align({semantic: 1.0}, beta=beta, steps=steps)[1][-1]["judge"]
+#     return align({semantic: 4.0}, beta=beta, steps=steps)[1][-1]["judge"]
 # ```
 #
-# A KL alone does much. With 0.02 the judge ended above its start when this was written (86 to 89 %), and nearly all poses
+# A KL alone does much. With 0.02 the judge ended above its start when this was written (86 to 88 %), and all mean poses
 # stayed plausible; with 0.1 likewise, for less reward. But the right `beta` was found by looking at the judge, and a longer
 # run would ask for another.
 #

@@ -386,7 +386,7 @@ plt.show()
 # %% [markdown]
 # What happened, and what didn't. The *draws* have caught up with the mean pose: they satisfy more, of the paid and of the
 # unpaid statements, the judge recognises them, and far more of them are poses that a body takes. The *mean pose* was good
-# already. The judge finds it more often, but of its unpaid statements some were lost (88 to 80 % when this was stored): the
+# already. The judge finds it more often, but of its unpaid statements some were lost (88 to 79 % when this was stored): the
 # first sign of what [04_rewards](04_rewards.ipynb) shows at full length, and the reason to print that row. Half a minute buys
 # surer draws rather than new knowledge, and part of the gain is simply a smaller spread: that much one line without any reward
 # would have done ([05_sft](05_sft.ipynb)), only that here nobody said which numbers to tighten. Longer runs with more
