@@ -3,7 +3,8 @@
 The reward model's opinion is trained against, so it can't also tell whether training helped: a policy soon finds poses
 that no body takes and this one network loves. The judge has another architecture (a bag of words and word pairs and joint
 positions, where the reward model reads in order and sees rotations too), another seed, and has seen other trials of the
-motion capture. It may be looked at; it never enters a loss, a reward or a choice.
+motion capture; nor was it ever taught to tell one draw from another, as the reward model was (data/build/retrieval.py). It
+may be looked at; it never enters a loss, a reward or a choice.
 """
 
 import json

@@ -223,7 +223,7 @@ class RFTConfig:
     # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions.
     text_beta: float = 0.02
     # Weight of the words' KL to the reference, nats per token.
-    pose_beta: float = 6e-3
+    pose_beta: float = 1.2e-2
     # Weight of the pose's KL to the reference, nats per pose: small, since 132 dimensions add up.
     clip_norm: float = 1.0
     # Gradients longer than this are scaled down to it.

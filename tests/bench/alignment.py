@@ -1,11 +1,12 @@
 """Does HyGRPO align? Arms that branch from several SFT models, judged on subjects that none of them has seen.
 
-    python tests/bench/alignment.py --sft RUN --seed 1 --poses train.npz --test test.npz --out WORK   # an hour a seed; resumes
-    python tests/bench/alignment.py                                                          # prints the table
+    python tests/bench/alignment.py --sft data/seeds/sft-1 --seed 1 --poses train.npz --test test.npz --out WORK   # resumes
+    python tests/bench/alignment.py                                                                       # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
-sampling and rewards counted; grpo, hygrpo-k1 and hygrpo take the same number of steps. Each arm writes its report to
-data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again.
+sampling and rewards counted; grpo, hygrpo-k1 and hygrpo take the same number of steps. Some forty CPU-minutes a seed. Each arm
+writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. Seed 0 is
+mini-sft, the others are data/seeds/, of `minirft sft --poses train.npz --validation validation.npz --steps 4500 --seed SEED`.
 """
 
 import argparse
@@ -23,7 +24,9 @@ from minirft.data import load_poses
 from minirft.evaluate import evaluate
 from minirft.policy import PosePolicy
 
-ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"}, "hygrpo-k1": {"poses_per_answer": 1}, "hygrpo": {}}
+ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
+        # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
+        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}}
 ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1")  # hygrpo first: its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
@@ -101,7 +104,7 @@ def table(reports):
     """{arm: [report, one a seed]} as Markdown: the mean over seeds with the smallest and the largest in brackets."""
     lines = []
     for column in ("mean", "samples"):
-        lines += [f"\n| {column} pose{'s' * (column == 'samples')} | " + " | ".join(reports) + " | real poses |",
+        lines += [f"\n| {'mean pose' if column == 'mean' else 'one draw'} | " + " | ".join(reports) + " | real poses |",
                   "|---" * (len(reports) + 2) + "|"]
         for name, read in ROWS.items():
             values = {arm: [read(r, column) for r in rows] for arm, rows in reports.items()}
