@@ -301,7 +301,7 @@ def _parser():
     out = "--out", "folder for the results", folder | {"required": True}
 
     add(demo, ("--out", "folder for the results", folder | {"default": "demo"}),
-        ("--steps", "of HyGRPO", count | {"default": 100}), seed, device)
+        ("--steps", "of HyGRPO", count | {"default": 75}), seed, device)
     add(generate, ("sentence", "what the body does", {"nargs": "?"}),
         ("--prompts", "a text file, one sentence a line", file), model, body,
         ("-n", "poses a sentence: the mean pose, then N - 1 samples", few),
