@@ -210,7 +210,7 @@ class RFTConfig:
     lr: float = 1e-3
     # Peak learning rate of AdamW on the head, reached after `warmup` steps, then a cosine to zero.
     adapter_lr: float = 3e-4
-    # The same on the adapter.
+    # The same on the adapter: between a fifth of the head's rate and as much.
     warmup: int = 10
     # Steps of linear warm-up.
     inner_steps: int = 1
