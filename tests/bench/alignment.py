@@ -6,7 +6,7 @@
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
 sampling and rewards counted; grpo, hygrpo-k1 and hygrpo take the same number of steps. Some forty CPU-minutes a seed. Each arm
 writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. Seed 0 is
-mini-sft, the others are data/seeds/, of `minirft sft --poses train.npz --validation validation.npz --steps 4500 --seed SEED`.
+mini-sft, 1 and 2 are data/seeds/, made as data/README.md says.
 """
 
 import argparse
