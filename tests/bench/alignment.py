@@ -4,12 +4,14 @@
     python tests/bench/alignment.py                                                                       # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
-sampling and rewards counted; grpo, hygrpo-k1 and hygrpo take the same number of steps. Some forty CPU-minutes a seed. Each arm
+sampling and rewards counted; the others take the same number of steps. hygrpo-exact differs from hygrpo in Delta's groups:
+the poses of one answer instead of all of a prompt's. Some fifty CPU-minutes a seed. Each arm
 writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. Seed 0 is
 mini-sft, 1 and 2 are data/seeds/, made as data/README.md says.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import time
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from minirft import train
+from minirft import hygrpo, train
 from minirft.body import DATA, load_body
 from minirft.critics import Critics
 from minirft.data import load_poses
@@ -26,8 +28,8 @@ from minirft.policy import PosePolicy
 
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
-        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}}
-ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1")  # hygrpo first: its seconds are sft+'s budget
+        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}, "hygrpo-exact": {}}
+ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1", "hygrpo-exact")  # hygrpo first: its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 
@@ -35,7 +37,27 @@ RESULTS = DATA / "results" / "alignment"
 def align(sft, arm, poses, body, *, seed, steps, out):
     """Train one arm; returns the policy and its CPU-seconds. A run that was stopped goes on."""
     config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
-    return _timed(train.rft, sft, poses, config, out, critics=Critics.load(body))
+    with exact_split() if arm == "hygrpo-exact" else contextlib.nullcontext():
+        return _timed(train.rft, sft, poses, config, out, critics=Critics.load(body))
+
+
+@contextlib.contextmanager
+def exact_split():
+    """Inside, a pose is compared with the others of its own answer, not of its prompt: what the answer is worth is F's alone."""
+    of_prompt = hygrpo.hybrid_advantages
+
+    def of_answer(answer_rewards, pose_rewards, has_pose, group_size, **settings):
+        text, _ = of_prompt(answer_rewards, pose_rewards, has_pose, group_size, **settings)
+        del settings["missing"]
+        valid = has_pose[:, None].expand_as(pose_rewards).flatten()
+        pose = hygrpo.group_advantages(pose_rewards.flatten(), pose_rewards.shape[1], valid=valid, **settings)
+        return text, pose.view_as(pose_rewards)
+
+    hygrpo.hybrid_advantages = of_answer
+    try:
+        yield
+    finally:
+        hygrpo.hybrid_advantages = of_prompt
 
 
 def go_on(sft, poses, body, *, seed, seconds, out):
