@@ -17,13 +17,23 @@ POSE = "<POSE>"
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a question shows. pixels: (S, S, 3) uint8; landmarks: (33, 6), vision.tokens; None for what is not to be looked at."""
+
+    pixels: np.ndarray | None = None
+    landmarks: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
-    """One exchange. pose: (24, 3, 3) rotations or None where the answer holds none; task: "text" or "talk"."""
+    """One exchange. pose: (24, 3, 3) rotations or None where the answer holds none; task: "text", "image" or "talk".
+
+    Poses of "text" are in the canonical frame, of "image" as the camera sees them."""
 
     question: str
     answer: str
     pose: torch.Tensor | None = None
-    image: object = None
+    picture: Picture | None = None
     task: str = "text"
     caption: str = ""  # the part of the question that describes the pose
     statements: tuple = ()  # what the caption asserts: indices into captions.STATEMENTS

@@ -138,7 +138,7 @@ def sft_losses(policy, samples, body, probe=None):
 
     text: nats per token; rotation: absolute error of 6D numbers; joint: metres; std: nats per dimension; probe: nats.
     """
-    tokens = policy.encode([s.question for s in samples], [s.answer for s in samples])
+    tokens = policy.encode([s.question for s in samples], [s.answer for s in samples], [s.picture for s in samples])
     scores = policy.score(tokens)
     text = -(scores.text_logp.sum(1) / tokens.answer_mask.sum(1)).mean()
     if not len(scores.mean):
@@ -171,7 +171,7 @@ def examine(policy, samples, body):
     for part, share in micro_batches(samples, 64):
         for k, v in sft_losses(policy, part, body).items():
             total[k] = total.get(k, 0.0) + share[k] * v.item()
-        tokens = policy.encode([s.question for s in part], [s.answer for s in part])
+        tokens = policy.encode([s.question for s in part], [s.answer for s in part], [s.picture for s in part])
         true = captions.holds(body.joints(to_pose(policy.score(tokens).mean)))
         for row, sample in zip(true, part):
             satisfied += row[list(sample.statements)].sum().item()
@@ -267,8 +267,9 @@ def rft(policy, poses, config, *, critics, out, look=None, resume=False, progres
             samples = fresh_samples(poses, critics.body, weights, config.prompts, config, step)
             samples.sort(key=lambda s: len(s.question))  # so that little of a micro-batch is padding
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
-            rollout = policy.sample([s.question for s in samples], group_size=config.group_size, generator=generator,
-                                    poses_per_answer=config.poses_per_answer, temperature=config.temperature)
+            rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,
+                                    group_size=config.group_size, poses_per_answer=config.poses_per_answer,
+                                    temperature=config.temperature)
             given = give_rewards(rollout, policy.decode(rollout), samples, critics)
             batch = weigh(policy, rollout, *given, samples, config)
             metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch)
