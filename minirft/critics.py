@@ -84,6 +84,11 @@ def give_rewards(rollout, answers, samples, critics):
     named = {"semantic": rewards.semantic_alignment(text, critics.reward_model.embed_pose(pose, joints)),
              "verifiable": rewards.verifiable(captions.holds(joints), [s.statements for s in rows], counted=counted),
              "plausible": rewards.plausibility(critics.prior.score(pose))}
+    seen = torch.tensor([s.task == "image" for s in rows], dtype=torch.bool, device=pose.device)
+    if seen.any():  # a pose as a camera sees it: no sentence, no upright
+        truth = critics.body.joints(torch.stack([s.pose for s in rows]).to(pose))[:, None]
+        named = {name: value.masked_fill(seen[:, None], 0.0) for name, value in named.items()}
+        named["joint"] = rewards.joint_location(joints, truth).masked_fill(~seen[:, None], 0.0)
     of_poses = {name: spread(value, posed) for name, value in named.items()}
     wanted = critics.encoder.embed_text([s.answer for s in asked])
     of_answers = {"format": rewards.answer_format(answers, wants_pose=wants.tolist()).to(wanted),
