@@ -3,26 +3,18 @@
 pi(a, p | q) = pi(a | q) * N(p; mean(q, a), std(q, a)^2): the answer's tokens a come from the language model, the pose p
 from the head on the hidden state that the model has when it reads its own <POSE> (Pose-RFT, arXiv 2508.07804). `sample`
 draws both, `score` gives their log-probabilities under the present weights; what one samples, the other scores.
-
-A checkpoint is a folder of one of two kinds, both with head.safetensors and policy.json: all weights of the model, or,
-after `add_lora`, the name of the model it stands on (`base`) and a folder for each adapter, which peft alone can load.
 """
 
 import contextlib
 import copy
-import json
-import warnings
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-from transformers.utils import logging
 
 from . import head as gaussian
 from .body import DATA, InputError
+from .checkpoint import Checkpoint, quiet
 from .data import POSE, Picture
 from .head import PoseHead
 from .rollout import Rollout, Scores, Tokens, to_pose
@@ -32,7 +24,7 @@ from .vision import LANDMARKS, Projector, stack_pictures
 LORA_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-class PosePolicy(nn.Module):
+class PosePolicy(Checkpoint, nn.Module):
     """model: an image-text-to-text transformer; tokenizer: its tokenizer with <POSE>; head: a PoseHead."""
 
     def __init__(self, model, tokenizer, head, *, name):
@@ -66,91 +58,6 @@ class PosePolicy(nn.Module):
             model, head = LlavaForConditionalGeneration(config), PoseHead(text.hidden_size)
         return cls(model, tokenizer, head, name="mini")
 
-    @classmethod
-    def from_pretrained(cls, name_or_path, *, device="cpu"):
-        """Load a policy: a name that ships with minirft ("mini-sft") or the folder of a checkpoint.
-
-        Raises InputError where there is none or its parts do not fit together.
-        """
-        places = [Path(name_or_path), Path(name_or_path) / "last", DATA / name_or_path]  # "last": of a training run
-        folder = next((p for p in places if (p / "policy.json").is_file()), None)
-        if folder is None:
-            shipped = ", ".join(sorted(p.parent.name for p in DATA.glob("*/policy.json"))) or "none"
-            raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft "
-                             f"({shipped})")
-        try:
-            about = json.loads((folder / "policy.json").read_text())
-            if "adapters" in about:
-                policy = cls.from_pretrained(about["base"])
-                policy._load_adapters(folder, about["adapters"])
-            else:
-                tokenizer = AutoTokenizer.from_pretrained(folder)
-                with _quiet():
-                    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-                head = PoseHead(model.config.text_config.hidden_size, **about["head"])
-                policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"])
-                if (folder / "projector.safetensors").exists():  # a policy that has seen pictures
-                    _load(policy.projector, folder / "projector.safetensors")
-                policy.base = folder.name if folder.parent == DATA else str(folder.resolve())
-        except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
-        return policy.to(device).eval()
-
-    def _load_adapters(self, folder, names):
-        from peft import PeftModel  # here and below: it takes three seconds to load, and mini-sft does without it
-
-        base_head = copy.deepcopy(self.head)
-        for name in names:
-            if not (folder / name / "adapter_model.safetensors").is_file():  # peft would look for it on the hub
-                raise InputError(f"{name}/adapter_model.safetensors is missing")
-            if self._peft:
-                self._peft[0].load_adapter(folder / name, name, is_trainable=True)
-            else:
-                with _quiet():
-                    self._peft = [PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True)]
-        self._peft[0].set_adapter(names[-1])
-        self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
-        _load(self.head, folder / "head.safetensors")
-        stored = zip(base_head.parameters(), self.reference_head.parameters())
-        if len(names) == 1 and not all(torch.equal(a, b) for a, b in stored):
-            raise InputError(f"its base {self.base} is not the model that it was trained from")
-
-    def save_pretrained(self, folder, *, dtype=None):
-        """Write model, tokenizer, head.safetensors and policy.json to a folder that from_pretrained reads.
-
-        dtype: store the weights in this precision (torch.float16 halves the files); None keeps theirs.
-        """
-        def cast(state):
-            return {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
-
-        folder = Path(folder)
-        about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(cast(self.head.state_dict()), folder / "head.safetensors")
-            if self._peft:
-                from peft import get_peft_model_state_dict
-
-                about |= {"base": self.base, "adapters": self.adapters}
-                save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
-                for name in self.adapters:
-                    self._peft[0].peft_config[name].save_pretrained(folder / name)
-                    state = get_peft_model_state_dict(self._peft[0], adapter_name=name, save_embedding_layers=False)
-                    save_file(cast(state), folder / name / "adapter_model.safetensors", metadata={"format": "pt"})
-            else:
-                with _quiet():
-                    self.model.save_pretrained(folder, state_dict=cast(self.model.state_dict()))
-                self.tokenizer.save_pretrained(folder)
-                save_file(cast(self.projector.state_dict()), folder / "projector.safetensors")
-            (folder / "policy.json").write_text(json.dumps(about, indent=1))  # last: its presence says complete
-        except (OSError, SafetensorError) as error:  # the second is what safetensors makes of a full disk
-            raise InputError(f"{folder}: cannot write a checkpoint there ({error}); give a place with room") from None
-
-    @property
-    def adapters(self):
-        """The names of the LoRA adapters, the newest, which is the one at work, last."""
-        return list(self._peft[0].peft_config) if self._peft else []
-
     def add_lora(self, name, *, rank=16, seed=0):
         """Freeze the policy as it stands, from now on the reference; train a LoRA adapter and the head instead.
 
@@ -167,7 +74,7 @@ class PosePolicy(nn.Module):
         self.projector.requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_LAYERS,
                             trainable_token_indices={"embed_tokens": [self.pose_id]})
-        with torch.random.fork_rng(devices=[]), _quiet():  # peft initialises from the global generator
+        with torch.random.fork_rng(devices=[]), quiet():  # peft initialises from the global generator
             torch.manual_seed(seed)
             if before:
                 earlier = self._peft[0].peft_config[before[-1]]
@@ -375,20 +282,3 @@ def _positions(mask):
     """Positions that count real tokens only, so that padding on the left changes nothing."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
-
-def _load(module, path):
-    """Fill a module from a safetensors file of any precision."""
-    module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
-    return module
-
-
-@contextlib.contextmanager
-def _quiet():
-    """No progress bars of transformers' own for a model of five megabytes, nor what peft's calls into it bring up."""
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logging.enable_progress_bar()
