@@ -63,6 +63,10 @@ class Body:
         pose: (..., 24, 3, 3) local rotations; betas: (..., B <= 10) shape, None for the mean shape.
         Returns (..., 24, 3) metres, the pelvis at its place in the rest pose, as in SMPL without translation.
         """
+        return self.frames(pose, betas)[0]
+
+    def frames(self, pose, betas=None):
+        """The joints and how each is turned in the world: (..., 24, 3) metres and (..., 24, 3, 3)."""
         rest = self.rest.to(pose)
         if betas is not None:
             by_shape = self._rest_by_shape[..., : betas.shape[-1]].to(pose)
@@ -72,7 +76,7 @@ class Body:
             offset = (rest[..., j, :] - rest[..., parent, :])[..., None]
             placed.append(placed[parent] + (turned[parent] @ offset)[..., 0])
             turned.append(turned[parent] @ pose[..., j, :, :])
-        return torch.stack(placed, dim=-2)
+        return torch.stack(placed, dim=-2), torch.stack(turned, dim=-3)
 
     def vertices(self, pose, betas=None):
         """The skin: pose (..., 24, 3, 3), betas as for `joints`, to (..., V, 3) metres, by smplx; no gradients."""

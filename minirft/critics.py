@@ -1,7 +1,7 @@
 """From a rollout to a loss: what its answers and poses are worth, each against the others of its prompt."""
 
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -84,6 +84,11 @@ def give_rewards(rollout, answers, samples, critics):
     named = {"semantic": rewards.semantic_alignment(text, critics.reward_model.embed_pose(pose, joints)),
              "verifiable": rewards.verifiable(captions.holds(joints), [s.statements for s in rows], counted=counted),
              "plausible": rewards.plausibility(critics.prior.score(pose))}
+    seen = torch.tensor([s.task == "image" for s in rows], dtype=torch.bool, device=pose.device)
+    if seen.any():  # a pose as a camera sees it: no sentence, no upright
+        truth = critics.body.joints(torch.stack([s.pose for s in rows]).to(pose))[:, None]
+        named = {name: value.masked_fill(seen[:, None], 0.0) for name, value in named.items()}
+        named["joint"] = rewards.joint_location(joints, truth).masked_fill(~seen[:, None], 0.0)
     of_poses = {name: spread(value, posed) for name, value in named.items()}
     wanted = critics.encoder.embed_text([s.answer for s in asked])
     of_answers = {"format": rewards.answer_format(answers, wants_pose=wants.tolist()).to(wanted),
@@ -129,7 +134,8 @@ class Batch(Tokens):
         """Split into micro-batches of whole prompts, columns that are padding alone left out."""
         for i in range(0, len(self.prompt), prompts):
             rows = slice(i * group_size, (i + prompts) * group_size)
-            part = {k: v[i : i + prompts] if k.startswith("prompt") else v[rows] for k, v in vars(self).items()}
+            there = {k: v for k, v in vars(self).items() if v is not None}
+            part = {k: v[i : i + prompts] if k.startswith("prompt") else v[rows] for k, v in there.items()}
             start, end = int(part["prompt_mask"].any(0).int().argmax()), int(part["answer_mask"].sum(1).max())
             part |= {k: part[k][:, start:] for k in ("prompt", "prompt_mask")}
             part |= {k: part[k][:, :end] for k in ("answer", "answer_mask", "old_text_logp", "reference_text_logp")}
@@ -148,8 +154,8 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
                                           config.group_size, missing=config.missing, scale=config.scale,
                                           min_std=config.min_std)
     rows = scores.has_pose
-    tokens = rollout.prompt, rollout.prompt_mask, rollout.answer, rollout.answer_mask
-    return Batch(*tokens, has_pose=rows, action=spread(rollout.action, rows), old_text_logp=scores.text_logp,
+    tokens = {part.name: getattr(rollout, part.name) for part in fields(Tokens)}
+    return Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows), old_text_logp=scores.text_logp,
                  old_pose_logp=spread(rollout.pose_logp, rows), reference_text_logp=reference.text_logp,
                  reference_mean=spread(reference.mean, rows), reference_std=spread(reference.std, rows, 1.0),
                  text_advantage=text, pose_advantage=pose if config.algorithm == "hygrpo" else torch.zeros_like(pose))

@@ -17,13 +17,23 @@ POSE = "<POSE>"
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a question shows. pixels: (S, S, 3) uint8; landmarks: (33, 6), vision.tokens; None for what is not to be looked at."""
+
+    pixels: np.ndarray | None = None
+    landmarks: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
-    """One exchange. pose: (24, 3, 3) rotations or None where the answer holds none; task: "text" or "talk"."""
+    """One exchange. pose: (24, 3, 3) rotations or None where the answer holds none; task: "text", "image" or "talk".
+
+    Poses of "text" are in the canonical frame, of "image" as the camera sees them."""
 
     question: str
     answer: str
     pose: torch.Tensor | None = None
-    image: object = None
+    picture: Picture | None = None
     task: str = "text"
     caption: str = ""  # the part of the question that describes the pose
     statements: tuple = ()  # what the caption asserts: indices into captions.STATEMENTS
@@ -61,6 +71,7 @@ def load_poses(path):
 
 _EXCHANGE = json.loads((DATA / "exchange.json").read_text(encoding="utf-8"))
 QUESTIONS = ("{}",) * 16 + tuple(_EXCHANGE["questions"])  # a person most often writes the sentence and nothing else
+SHOWN = tuple(_EXCHANGE["shown"])  # about a picture
 ANSWERS = tuple(_EXCHANGE["answers"])
 # Questions that are answered by words alone: (ways to ask, ways to answer).
 TALK = tuple((tuple(talk["asked"]), tuple(talk["answered"])) for talk in _EXCHANGE["talk"])
@@ -86,6 +97,11 @@ def text_sample(pose, holds, rng, *, body, weights=None):
     return Sample(question, rng.choice(ANSWERS), pose, caption=caption.text, statements=statements)
 
 
+def image_sample(pose, picture, rng):
+    """A question about a picture and an answer that shows the pose in it, (24, 3, 3), as the camera sees it."""
+    return Sample(rng.choice(SHOWN), rng.choice(ANSWERS), pose, picture=picture, task="image")
+
+
 def to_the_right(caption, pose, body):
     """A sentence that names no side ("a soldier salutes") means the right one: its pose and statements, mirrored if they
     are of the left. Otherwise such a sentence would have two answers, and a mean pose between them that is neither."""
@@ -102,7 +118,7 @@ def to_the_right(caption, pose, body):
 
 def known_words():
     """Every lower-case word that occurs in training questions: the mini policy has met no other."""
-    asked = " ".join(QUESTIONS + tuple(q for questions, _ in TALK for q in questions)).replace("{}", " ")
+    asked = " ".join(QUESTIONS + SHOWN + tuple(q for questions, _ in TALK for q in questions)).replace("{}", " ")
     return captions.vocabulary() | frozenset(words(asked))
 
 

@@ -3,35 +3,28 @@
 pi(a, p | q) = pi(a | q) * N(p; mean(q, a), std(q, a)^2): the answer's tokens a come from the language model, the pose p
 from the head on the hidden state that the model has when it reads its own <POSE> (Pose-RFT, arXiv 2508.07804). `sample`
 draws both, `score` gives their log-probabilities under the present weights; what one samples, the other scores.
-
-A checkpoint is a folder of one of two kinds, both with head.safetensors and policy.json: all weights of the model, or,
-after `add_lora`, the name of the model it stands on (`base`) and a folder for each adapter, which peft alone can load.
 """
 
 import contextlib
 import copy
-import json
-import warnings
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-from transformers.utils import logging
 
 from . import head as gaussian
 from .body import DATA, InputError
-from .data import POSE
+from .checkpoint import Checkpoint, quiet
+from .data import POSE, Picture
 from .head import PoseHead
 from .rollout import Rollout, Scores, Tokens, to_pose
+from .vision import LANDMARKS, Projector, stack_pictures
 
 # The language model's linear layers; the vision tower has layers of the same names.
 LORA_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-class PosePolicy(nn.Module):
+class PosePolicy(Checkpoint, nn.Module):
     """model: an image-text-to-text transformer; tokenizer: its tokenizer with <POSE>; head: a PoseHead."""
 
     def __init__(self, model, tokenizer, head, *, name):
@@ -42,6 +35,9 @@ class PosePolicy(nn.Module):
         inputs_only = {tokenizer.pad_token_id, tokenizer.bos_token_id, model.config.image_token_id}
         self.register_buffer("_barred", torch.tensor(sorted(inputs_only - {None, tokenizer.eos_token_id})),
                              persistent=False)
+        with torch.random.fork_rng(devices=[]):  # the same start for every policy that has not learnt to see
+            torch.manual_seed(0)
+            self.projector = Projector(model.config.text_config.hidden_size)
         self.base = name  # the checkpoint that the adapters stand on
         self.reference_head = None
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
@@ -62,88 +58,6 @@ class PosePolicy(nn.Module):
             model, head = LlavaForConditionalGeneration(config), PoseHead(text.hidden_size)
         return cls(model, tokenizer, head, name="mini")
 
-    @classmethod
-    def from_pretrained(cls, name_or_path, *, device="cpu"):
-        """Load a policy: a name that ships with minirft ("mini-sft") or the folder of a checkpoint.
-
-        Raises InputError where there is none or its parts do not fit together.
-        """
-        places = [Path(name_or_path), Path(name_or_path) / "last", DATA / name_or_path]  # "last": of a training run
-        folder = next((p for p in places if (p / "policy.json").is_file()), None)
-        if folder is None:
-            shipped = ", ".join(sorted(p.parent.name for p in DATA.glob("*/policy.json"))) or "none"
-            raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft "
-                             f"({shipped})")
-        try:
-            about = json.loads((folder / "policy.json").read_text())
-            if "adapters" in about:
-                policy = cls.from_pretrained(about["base"])
-                policy._load_adapters(folder, about["adapters"])
-            else:
-                tokenizer = AutoTokenizer.from_pretrained(folder)
-                with _quiet():
-                    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-                head = PoseHead(model.config.text_config.hidden_size, **about["head"])
-                policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"])
-                policy.base = folder.name if folder.parent == DATA else str(folder.resolve())
-        except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
-        return policy.to(device).eval()
-
-    def _load_adapters(self, folder, names):
-        from peft import PeftModel  # here and below: it takes three seconds to load, and mini-sft does without it
-
-        base_head = copy.deepcopy(self.head)
-        for name in names:
-            if not (folder / name / "adapter_model.safetensors").is_file():  # peft would look for it on the hub
-                raise InputError(f"{name}/adapter_model.safetensors is missing")
-            if self._peft:
-                self._peft[0].load_adapter(folder / name, name, is_trainable=True)
-            else:
-                with _quiet():
-                    self._peft = [PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True)]
-        self._peft[0].set_adapter(names[-1])
-        self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
-        _load(self.head, folder / "head.safetensors")
-        stored = zip(base_head.parameters(), self.reference_head.parameters())
-        if len(names) == 1 and not all(torch.equal(a, b) for a, b in stored):
-            raise InputError(f"its base {self.base} is not the model that it was trained from")
-
-    def save_pretrained(self, folder, *, dtype=None):
-        """Write model, tokenizer, head.safetensors and policy.json to a folder that from_pretrained reads.
-
-        dtype: store the weights in this precision (torch.float16 halves the files); None keeps theirs.
-        """
-        def cast(state):
-            return {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
-
-        folder = Path(folder)
-        about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(cast(self.head.state_dict()), folder / "head.safetensors")
-            if self._peft:
-                from peft import get_peft_model_state_dict
-
-                about |= {"base": self.base, "adapters": self.adapters}
-                save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
-                for name in self.adapters:
-                    self._peft[0].peft_config[name].save_pretrained(folder / name)
-                    state = get_peft_model_state_dict(self._peft[0], adapter_name=name, save_embedding_layers=False)
-                    save_file(cast(state), folder / name / "adapter_model.safetensors", metadata={"format": "pt"})
-            else:
-                with _quiet():
-                    self.model.save_pretrained(folder, state_dict=cast(self.model.state_dict()))
-                self.tokenizer.save_pretrained(folder)
-            (folder / "policy.json").write_text(json.dumps(about, indent=1))  # last: its presence says complete
-        except (OSError, SafetensorError) as error:  # the second is what safetensors makes of a full disk
-            raise InputError(f"{folder}: cannot write a checkpoint there ({error}); give a place with room") from None
-
-    @property
-    def adapters(self):
-        """The names of the LoRA adapters, the newest, which is the one at work, last."""
-        return list(self._peft[0].peft_config) if self._peft else []
-
     def add_lora(self, name, *, rank=16, seed=0):
         """Freeze the policy as it stands, from now on the reference; train a LoRA adapter and the head instead.
 
@@ -157,9 +71,10 @@ class PosePolicy(nn.Module):
         if name in before:
             raise InputError(f"the model has an adapter {name!r} already; start from a model without one")
         self.reference_head = copy.deepcopy(self.head).requires_grad_(False)
+        self.projector.requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_LAYERS,
                             trainable_token_indices={"embed_tokens": [self.pose_id]})
-        with torch.random.fork_rng(devices=[]), _quiet():  # peft initialises from the global generator
+        with torch.random.fork_rng(devices=[]), quiet():  # peft initialises from the global generator
             torch.manual_seed(seed)
             if before:
                 earlier = self._peft[0].peft_config[before[-1]]
@@ -195,10 +110,19 @@ class PosePolicy(nn.Module):
     def device(self):
         return self.head.layers[-1].weight.device
 
-    def encode(self, questions, answers=None):
-        """Sentences to Tokens on the policy's device; without answers, `answer` has no columns."""
-        prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True,
-                                                      tokenize=False) for q in questions]
+    def encode(self, questions, answers=None, pictures=None):
+        """Sentences to Tokens on the policy's device; without answers, `answer` has no columns.
+
+        pictures: None, or for each question a Picture or None; what is seen stands before the question, the vision tower's
+        patches first, then the pose-aware encoder's tokens.
+        """
+        image = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
+        if any(image in q for q in questions):
+            raise InputError(f"a question must not hold {image}, which stands for a picture; give the picture beside it")
+        shown = [p or Picture() for p in pictures or [None] * len(questions)]
+        seen = [self._patches * (p.pixels is not None) + LANDMARKS * (p.landmarks is not None) for p in shown]
+        prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": image * count + q}], tokenize=False,
+                                                      add_generation_prompt=True) for q, count in zip(questions, seen)]
         ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
         limit = self.model.config.text_config.max_position_embeddings - 64  # that many for the answer
         longest = max(map(len, ids))
@@ -208,14 +132,37 @@ class PosePolicy(nn.Module):
         said = [] if answers is None else [self.tokenizer(a, add_special_tokens=False).input_ids + [end] for a in answers]
         prompt, prompt_mask = self._pad(ids, left=True)
         answer, answer_mask = self._pad(said or [[]] * len(ids), left=False)
-        return Tokens(prompt, prompt_mask, answer, answer_mask)
+        tokens = Tokens(prompt, prompt_mask, answer, answer_mask)
+        if any(seen):
+            stacked = stack_pictures(shown, self.model.config.vision_config.image_size)
+            tokens.prompt_pixels, tokens.prompt_landmarks = (part.to(self.device) for part in stacked)
+        return tokens
+
+    @property
+    def _patches(self):
+        vision = self.model.config.vision_config
+        return (vision.image_size // vision.patch_size) ** 2
+
+    def _embed(self, tokens):
+        """The prompts' embeddings (N, L, H), what is seen in the places that stand for it."""
+        embedded = self.model.get_input_embeddings()(tokens.prompt)
+        if tokens.prompt_pixels is None:
+            return embedded
+        shown, read = (~seen.flatten(1).isnan().any(1) for seen in (tokens.prompt_pixels, tokens.prompt_landmarks))
+        patches = iter(self.model.model.get_image_features(tokens.prompt_pixels[shown], return_dict=True).pooler_output
+                       if shown.any() else ())
+        points = iter(self.projector(tokens.prompt_landmarks[read]))
+        seen = [next(part) for i in range(len(shown)) for part, there in ((patches, shown[i]), (points, read[i])) if there]
+        places = (tokens.prompt == self.model.config.image_token_id)[..., None]
+        return embedded.masked_scatter(places, torch.cat(seen).to(embedded)) if seen else embedded
 
     def score(self, tokens, *, temperature=1.0):
         """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
         group_size = len(tokens.answer) // len(tokens.prompt)
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
         if group_size == 1:
-            hidden = self.model.model(input_ids=torch.cat([tokens.prompt, tokens.answer], 1), attention_mask=mask,
+            answer = self.model.get_input_embeddings()(tokens.answer)
+            hidden = self.model.model(inputs_embeds=torch.cat([self._embed(tokens), answer], 1), attention_mask=mask,
                                       position_ids=_positions(mask), use_cache=False).last_hidden_state
             hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
         else:  # the prompt is read once for all its answers, gradients and all
@@ -231,7 +178,7 @@ class PosePolicy(nn.Module):
         return Scores(text_logp, first.any(1), *self.head(at_pose), at_pose)
 
     @torch.no_grad()
-    def sample(self, questions, *, group_size=1, poses_per_answer=1, temperature=1.0, max_tokens=24, generator):
+    def sample(self, questions, *, pictures=None, group_size=1, poses_per_answer=1, temperature=1.0, max_tokens=24, generator):
         """Draw group_size answers to each question and poses_per_answer poses for each answer that has <POSE>.
 
         The prompt is encoded once and shared by its answers. temperature 0 takes the likeliest token. Only the first
@@ -239,7 +186,7 @@ class PosePolicy(nn.Module):
         """
         was_training = self.training
         self.eval()
-        start = self.encode(questions)
+        start = self.encode(questions, pictures=pictures)
         mask = start.prompt_mask.repeat_interleave(group_size, 0)
         hidden, cache = self._read_prompt(start, group_size)
         rows = len(hidden)
@@ -269,18 +216,19 @@ class PosePolicy(nn.Module):
         action = gaussian.sample(mean, std, poses_per_answer, generator)  # (A, K, D)
         pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
         return Rollout(start.prompt, start.prompt_mask, answer, torch.stack(alive, 1),
-                       Scores(torch.stack(logps, 1), has_pose, mean, std, at_pose), action, pose_logp, temperature)
+                       Scores(torch.stack(logps, 1), has_pose, mean, std, at_pose), action, pose_logp, temperature,
+                       prompt_pixels=start.prompt_pixels, prompt_landmarks=start.prompt_landmarks)
 
-    def generate(self, questions, *, n=1, seed=0):
+    def generate(self, questions, *, pictures=None, n=1, seed=0):
         """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.
 
         Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob (P, n) of answer and pose together). An answer
         without <POSE> has a pose of NaN.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
-        parts = [self._pick(self.sample(questions, temperature=0.0, generator=generator), mean=True)]
+        parts = [self._pick(self.sample(questions, pictures=pictures, temperature=0.0, generator=generator), mean=True)]
         if n > 1:
-            parts.append(self._pick(self.sample(questions, group_size=n - 1, generator=generator), mean=False))
+            parts.append(self._pick(self.sample(questions, pictures=pictures, group_size=n - 1, generator=generator), mean=False))
         pose, answers, log_prob = zip(*parts)
         texts = [[a for group in rows for a in group] for rows in zip(*answers)]
         return torch.cat(pose, 1), texts, torch.cat(log_prob, 1)
@@ -306,7 +254,7 @@ class PosePolicy(nn.Module):
 
     def _read_prompt(self, tokens, group_size):
         """The last hidden state (R, H) of each prompt and its keys and values, for group_size answers to each."""
-        out = self.model.model(input_ids=tokens.prompt, attention_mask=tokens.prompt_mask,
+        out = self.model.model(inputs_embeds=self._embed(tokens), attention_mask=tokens.prompt_mask,
                                position_ids=_positions(tokens.prompt_mask), use_cache=True)
         out.past_key_values.batch_repeat_interleave(group_size)
         return out.last_hidden_state[:, -1].repeat_interleave(group_size, 0), out.past_key_values
@@ -334,20 +282,3 @@ def _positions(mask):
     """Positions that count real tokens only, so that padding on the left changes nothing."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
-
-def _load(module, path):
-    """Fill a module from a safetensors file of any precision."""
-    module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
-    return module
-
-
-@contextlib.contextmanager
-def _quiet():
-    """No progress bars of transformers' own for a model of five megabytes, nor what peft's calls into it bring up."""
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logging.enable_progress_bar()

@@ -1,6 +1,6 @@
 """What goes into a policy and what comes out of it: questions as tokens, what was sampled, and how likely it was."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,13 +11,16 @@ from .body import from_6d
 class Tokens:
     """N prompts, each with its G answers in adjacent rows (R = N*G).
 
-    prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right.
+    prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right. prompt_pixels:
+    (N, 3, S, S) as the vision tower wants them, prompt_landmarks: (N, M, C), rows of NaN for prompts without; None: no pictures.
     """
 
     prompt: torch.Tensor
     prompt_mask: torch.Tensor
     answer: torch.Tensor
     answer_mask: torch.Tensor
+    prompt_pixels: torch.Tensor | None = field(default=None, kw_only=True)
+    prompt_landmarks: torch.Tensor | None = field(default=None, kw_only=True)
 
 
 @dataclass

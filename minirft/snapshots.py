@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from .body import JOINT
 from .render import camera_axes, rasterise, vertex_normals
+from .vision import NAMES, Person, Region, tokens
 
 OPENCV = np.diag([1.0, -1.0, -1.0]).astype(np.float32)  # right, up, back to x right, y down, z away
 SKIN = np.array([[0.28, 0.17, 0.12], [0.55, 0.36, 0.26], [0.78, 0.57, 0.45], [0.95, 0.79, 0.69]], np.float32)
@@ -20,6 +21,26 @@ SLEEVES = [JOINT["left_elbow"], JOINT["right_elbow"]]
 SHORTS = [JOINT[name] for name in ("pelvis", "left_hip", "right_hip")]
 LEGS = [JOINT["left_knee"], JOINT["right_knee"]]
 SHOES = [JOINT[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
+
+
+def _places():
+    """For each of BlazePose's landmarks the joint that it moves with and where it is from there, metres, body upright."""
+    on_head = {"nose": (0, 0, 0.12), "eye_inner": (0.015, 0.04, 0.1), "eye": (0.032, 0.04, 0.095), "eye_outer": (0.045, 0.04, 0.085),
+               "ear": (0.075, 0.01, 0.01), "mouth": (0.022, -0.055, 0.095)}
+    on_limbs = {"pinky": ("hand", (0, -0.005, -0.045)), "index": ("hand", (0, 0, 0.035)), "thumb": ("hand", (-0.04, -0.01, 0.05)),
+                "heel": ("ankle", (0, -0.05, -0.045)), "foot_index": ("foot", (0, 0, 0.06))}
+    for name in NAMES:
+        side = "right" if "right" in name else "left"
+        part = name.replace(f"{side}_", "").replace(f"_{side}", "")
+        joint, offset = ("head", on_head[part]) if part in on_head else on_limbs.get(part, (part, (0, 0, 0)))
+        x, y, z = offset
+        yield JOINT[joint if joint == "head" else f"{side}_{joint}"], (x if side == "left" else -x, y, z)
+
+
+LANDMARK_JOINT, LANDMARK_OFFSET = (torch.tensor(column) for column in zip(*_places()))
+# Head, arms, legs: what BlazePose gets wrong of one part of a limb it gets wrong of the others.
+LIMB_OF = [0 if i < 11 else 1 + (i >= 23) * 2 + (i + 1) % 2 for i in range(len(NAMES))]
+HIPS = [NAMES.index("left_hip"), NAMES.index("right_hip")]
 
 
 @dataclass
@@ -42,9 +63,7 @@ def snapshot(body, pose, rng, *, size=224, obstacles=None):
 
     obstacles: boxes (x, y, width, height) in pixels that hide what is behind them; None draws none, one or two.
     """
-    turn = OPENCV @ camera_axes(rng.uniform(-180, 180), rng.uniform(-15, 35))  # world to camera
-    roll = np.radians(rng.normal(0, 5))
-    turn = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]], np.float32) @ turn
+    turn = _camera(rng)
     betas = torch.from_numpy(rng.normal(0, 0.8, 10).astype(np.float32))
     world, joints = body.vertices(pose, betas).numpy(), body.joints(pose, betas).numpy()
     middle = (world.min(0) + world.max(0)) / 2
@@ -77,6 +96,34 @@ def snapshot(body, pose, rng, *, size=224, obstacles=None):
     camera_pose[0] = torch.from_numpy(turn) @ pose[0]
     truth = (torch.from_numpy(array.astype(np.float32)) for array in (joints, pixels))
     return Snapshot(image, camera_pose, *truth, torch.from_numpy(hidden))
+
+
+def _camera(rng):
+    """A camera's rotation (3, 3) from the world: from anywhere around, a little from below to well from above, hardly tilted."""
+    roll = np.radians(rng.normal(0, 5))
+    tilt = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]], np.float32)
+    return tilt @ OPENCV @ camera_axes(rng.uniform(-180, 180), rng.uniform(-15, 35))
+
+
+def simulate_landmarks(body, pose, rng):
+    """What BlazePose would say of poses (M, 24, 3, 3), without pictures: quick, and knows nothing of how renders look.
+
+    Returns the poses with the root as random cameras see them (M, 24, 3, 3) and their tokens (M, 33, 6) as of vision.tokens:
+    the body's landmarks, some 35 mm off and more so in depth, a limb's together.
+    """
+    count, pose = len(pose), pose.clone()
+    pose[:, 0] = torch.from_numpy(np.stack([_camera(rng) for _ in range(count)])) @ pose[:, 0]
+    joints, turned = body.frames(pose, torch.from_numpy(rng.normal(0, 0.8, (count, 10)).astype(np.float32)))
+    world = joints[:, LANDMARK_JOINT] + (turned[:, LANDMARK_JOINT] @ LANDMARK_OFFSET[..., None])[..., 0]  # (M, 33, 3)
+    world = (world - world[:, HIPS].mean(1, keepdim=True)).numpy()
+    away = rng.uniform(2.5, 7, (count, 1, 1))
+    place = world[..., :2] / (world[..., 2:] / away + 1) / rng.uniform(0.9, 1.4, (count, 1, 1))  # about the size of the crop
+    noise = 0.02 * rng.normal(size=world.shape) + 0.03 * rng.normal(size=(count, 5, 3))[:, LIMB_OF]
+    noise *= rng.uniform(0.3, 1.5, (count, 1, 1)) * (1, 1, 1.8)
+    visible = 1 - rng.exponential(0.1, world.shape[:2]).clip(0, 1)
+    crop = Region(np.zeros(2), 2.0, 0.0)
+    people = [Person(*seen, 1.0, crop) for seen in zip(place + 0.3 * noise[..., :2], world + noise, visible)]
+    return pose, torch.stack([tokens(person) for person in people])
 
 
 def _clothes(body, rng):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -16,10 +17,11 @@ from tqdm import tqdm
 from . import captions, head
 from .body import InputError, to_6d
 from .critics import average_rewards, give_rewards, rft_loss, weigh
-from .data import grow, talk_sample, text_sample
+from .data import Picture, grow, image_sample, talk_sample, text_sample
 from .evaluate import exam_samples
 from .rollout import to_pose
 from .runs import begin_run, descend, end_step, one_line, resume_run, save_run, stop_asked
+from .snapshots import simulate_landmarks
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class SFTConfig:
     # Gradients longer than this are scaled down to it.
     talk_share: float = 0.04
     # Share of questions about something else, answered without a pose.
+    image_share: float = 0.0
+    # Share of questions about a person seen, by landmarks as BlazePose would give them.
     text_weight: float = 0.2
     # Weight of the answer's cross-entropy, nats per token.
     rotation_weight: float = 1.0
@@ -117,15 +121,25 @@ def fresh_samples(poses, body, weights, count, config, step):
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     rng = random.Random(f"{config.seed}/{step}")
     talk = sum(rng.random() < config.talk_share for _ in range(count))
+    seen = sum(rng.random() < config.image_share for _ in range(count - talk)) if config.image_share else 0
     drawn = grow(poses, count=count - talk, generator=generator)
-    true = captions.holds(body.joints(drawn))
-    posed = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(drawn, true)]
-    return posed + [talk_sample(rng) for _ in range(talk)]
+    told, shown = drawn[seen:], drawn[:seen]
+    true = captions.holds(body.joints(told))
+    samples = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(told, true)]
+    if seen:
+        views = simulate_landmarks(body, shown, np.random.default_rng((config.seed, step)))
+        samples += [image_sample(pose, Picture(landmarks=tokens), rng) for pose, tokens in zip(*views)]
+    return samples + [talk_sample(rng) for _ in range(talk)]
+
+
+def by_length(sample):
+    """How long a question is, with what it shows."""
+    return sample.picture is not None, len(sample.question)
 
 
 def micro_batches(samples, size):
     """Split samples, sorted by length so that little is padding; each part with its share of every loss's average."""
-    samples = sorted(samples, key=lambda s: len(s.question))
+    samples = sorted(samples, key=by_length)
     poses = max(1, sum(s.pose is not None for s in samples))
     for i in range(0, len(samples), size):
         part = samples[i : i + size]
@@ -138,7 +152,7 @@ def sft_losses(policy, samples, body, probe=None):
 
     text: nats per token; rotation: absolute error of 6D numbers; joint: metres; std: nats per dimension; probe: nats.
     """
-    tokens = policy.encode([s.question for s in samples], [s.answer for s in samples])
+    tokens = policy.encode([s.question for s in samples], [s.answer for s in samples], [s.picture for s in samples])
     scores = policy.score(tokens)
     text = -(scores.text_logp.sum(1) / tokens.answer_mask.sum(1)).mean()
     if not len(scores.mean):
@@ -171,7 +185,7 @@ def examine(policy, samples, body):
     for part, share in micro_batches(samples, 64):
         for k, v in sft_losses(policy, part, body).items():
             total[k] = total.get(k, 0.0) + share[k] * v.item()
-        tokens = policy.encode([s.question for s in part], [s.answer for s in part])
+        tokens = policy.encode([s.question for s in part], [s.answer for s in part], [s.picture for s in part])
         true = captions.holds(body.joints(to_pose(policy.score(tokens).mean)))
         for row, sample in zip(true, part):
             satisfied += row[list(sample.statements)].sum().item()
@@ -194,7 +208,7 @@ class RFTConfig:
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 1.0, "plausible": 0.5,
-                                                          "format": 0.5, "similarity": 0.1})
+                                                          "joint": 0.2, "format": 0.5, "similarity": 0.1})
     # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight.
     scale: str = "none"
     # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that
@@ -207,6 +221,8 @@ class RFTConfig:
     # Of the words, in sampling and in scoring alike.
     talk_share: float = 0.05
     # Share of questions about something else, to be answered without a pose.
+    image_share: float = 0.0
+    # Share of questions about a person seen, rewarded by how near the joints come.
     lr: float = 1e-3
     # Peak learning rate of AdamW on the head, reached after `warmup` steps, then a cosine to zero.
     adapter_lr: float = 3e-4
@@ -265,10 +281,11 @@ def rft(policy, poses, config, *, critics, out, look=None, resume=False, progres
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * schedule(step, config)
             samples = fresh_samples(poses, critics.body, weights, config.prompts, config, step)
-            samples.sort(key=lambda s: len(s.question))  # so that little of a micro-batch is padding
+            samples.sort(key=by_length)  # so that little of a micro-batch is padding
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
-            rollout = policy.sample([s.question for s in samples], group_size=config.group_size, generator=generator,
-                                    poses_per_answer=config.poses_per_answer, temperature=config.temperature)
+            rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,
+                                    group_size=config.group_size, poses_per_answer=config.poses_per_answer,
+                                    temperature=config.temperature)
             given = give_rewards(rollout, policy.decode(rollout), samples, critics)
             batch = weigh(policy, rollout, *given, samples, config)
             metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import nn
 
 from .body import InputError
 from .files import write_atomic
@@ -28,11 +29,13 @@ FILES = {
     "pose_detection/pose_detection.tflite": "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
     "pose_landmark/pose_landmark_full.tflite": "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
 }
-LANDMARKS = 33
+LANDMARKS, CHANNELS = 33, 6  # a person as tokens
 NAMES = ("nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear mouth_left "
          "mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky "
          "left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle "
          "left_heel right_heel left_foot_index right_foot_index").split()
+# What CLIP's vision towers, LLaVA's among them, take off the colours and divide them by.
+CLIP_MEAN, CLIP_STD = torch.tensor([0.4815, 0.4578, 0.4082]), torch.tensor([0.2686, 0.2613, 0.2758])
 DETECTOR_SIDE, LANDMARK_SIDE = 224, 256  # pixels
 ENOUGH = 0.5  # a score under which nobody is there
 
@@ -206,6 +209,19 @@ def _turn(angle):
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
+class Projector(nn.Module):
+    """An encoder's tokens (..., M, C) to the language model's width (..., M, H), each place with an offset of its own."""
+
+    def __init__(self, width, *, count=LANDMARKS, channels=CHANNELS):
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(count, width))
+        self.layers = nn.ModuleList([nn.Linear(channels, width), nn.Linear(width, width)])
+
+    def forward(self, seen):
+        first, second = self.layers
+        return second(nn.functional.gelu(first(seen) + self.places))
+
+
 def tokens(person):
     """A person as 33 tokens of 6 numbers, (33, 6): world x, y, z over the torso's length, visibility, place in the crop.
 
@@ -216,3 +232,16 @@ def tokens(person):
     world = (person.world - hips) * 0.5 / max(np.linalg.norm(shoulders - hips), 0.05)
     place = (person.image - person.region.middle) @ _turn(person.region.angle) * 2 / person.region.side
     return torch.from_numpy(np.concatenate([world, person.visible[:, None], place], 1).astype(np.float32))
+
+
+def stack_pictures(pictures, side):
+    """N Pictures as a policy's tensors, rows of NaN for what they lack: pixels (N, 3, side, side), landmarks (N, 33, 6)."""
+    pixels = torch.full((len(pictures), 3, side, side), torch.nan)
+    landmarks = torch.full((len(pictures), LANDMARKS, CHANNELS), torch.nan)
+    for i, picture in enumerate(pictures):
+        if picture.pixels is not None:
+            resized = np.array(Image.fromarray(picture.pixels).resize((side, side), Image.Resampling.BICUBIC))
+            pixels[i] = ((torch.from_numpy(resized) / 255 - CLIP_MEAN) / CLIP_STD).permute(2, 0, 1)
+        if picture.landmarks is not None:
+            landmarks[i] = picture.landmarks
+    return pixels, landmarks

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
 from minirft.body import DATA, InputError
-from minirft.data import POSE
+from minirft.data import POSE, Picture
 from minirft.policy import PosePolicy, Tokens, to_pose
 
 QUESTIONS = ["raise both arms", "kneel on the left knee and put your hands on your hips, please", "hello"]
@@ -250,3 +250,54 @@ def test_a_damaged_adapter_checkpoint_is_one_clear_line(fresh, tmp_path, damage,
 def test_without_an_adapter_there_is_no_reference(policy):
     with pytest.raises(InputError, match="call add_lora first"), policy.reference():
         pass
+
+
+def pictures(seed=0):
+    """Three pictures for QUESTIONS: all of one, landmarks alone, nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    landmarks = torch.randn(2, 33, 6, generator=generator)
+    pixels = torch.randint(256, (224, 224, 3), generator=generator).byte().numpy()
+    return [Picture(pixels, landmarks[0]), Picture(None, landmarks[1]), None]
+
+
+def test_what_is_sampled_with_pictures_is_scored_with_them(policy):
+    rollout = draw(policy, pictures=pictures())
+    scores = policy.score(rollout, temperature=rollout.temperature)
+    torch.testing.assert_close(scores.text_logp, rollout.scores.text_logp, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores.mean, rollout.scores.mean, rtol=1e-4, atol=1e-4)
+    alone = policy.encode(QUESTIONS, ["It is <POSE>."] * 3, pictures())  # one answer each: read in one go
+    shown = (alone.prompt == policy.model.config.image_token_id).sum(1)
+    assert shown.tolist() == [49 + 33, 33, 0]
+
+
+def test_a_question_without_a_picture_is_answered_as_among_questions_without(policy):
+    mixed, plain = (policy.encode(QUESTIONS, ["It is <POSE>."] * 3, seen) for seen in (pictures(), None))
+    torch.testing.assert_close(policy.score(mixed).mean[2], policy.score(plain).mean[2], rtol=1e-4, atol=1e-4)
+
+
+def test_each_part_of_a_picture_changes_the_answer_and_learns(fresh):
+    def mean(*seen):
+        return fresh.score(fresh.encode(QUESTIONS, ["It is <POSE>."] * 3, list(seen))).mean
+
+    one, points, none = pictures()
+    other_landmarks, other_pixels = Picture(one.pixels, points.landmarks), Picture(255 - one.pixels, one.landmarks)
+    torch.nn.init.normal_(fresh.head.layers[-1].weight)
+    before = mean(one, points, none)
+    for other in (other_landmarks, other_pixels):
+        after = mean(other, points, none)
+        assert (after[0] - before[0]).abs().max() > 1e-4 and torch.allclose(after[1:], before[1:], atol=1e-5)
+    before.square().sum().backward()
+    learning = [p for name, p in fresh.named_parameters() if name.startswith("projector.") or "patch_embedding" in name]
+    assert len(learning) == 6 and all(p.grad is not None and p.grad.abs().max() > 0 for p in learning)
+
+
+def test_a_policy_that_sees_is_saved_with_its_eyes(fresh, tmp_path):
+    torch.nn.init.normal_(fresh.projector.places), torch.nn.init.normal_(fresh.head.layers[-1].weight)
+    fresh.save_pretrained(tmp_path)
+    tokens = fresh.encode(QUESTIONS, ["It is <POSE>."] * 3, pictures())
+    torch.testing.assert_close(PosePolicy.from_pretrained(tmp_path).score(tokens).mean, fresh.eval().score(tokens).mean)
+
+
+def test_the_word_that_stands_for_a_picture_cannot_be_typed(policy):
+    with pytest.raises(InputError, match="must not hold <image>"):
+        policy.encode(["What does <image> show?"])

@@ -55,7 +55,8 @@ def batch_of(policy, poses, tools, config, step=0):
     """One rollout of a policy that has its adapter, weighed."""
     weights = captions.weights_for(captions.holds(tools.body.joints(poses)).float().mean(0))
     samples = train.fresh_samples(poses, tools.body, weights, config.prompts, config, step)
-    rollout = policy.sample([s.question for s in samples], group_size=config.group_size, temperature=config.temperature,
+    rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples],
+                            group_size=config.group_size, temperature=config.temperature,
                             poses_per_answer=config.poses_per_answer, generator=torch.Generator().manual_seed(0))
     given = critics.give_rewards(rollout, policy.decode(rollout), samples, tools)
     return samples, rollout, given, critics.weigh(policy, rollout, *given, samples, config)
@@ -139,6 +140,24 @@ def test_rewards_are_the_functions_of_rewards_py(poses, tools):
     assert of_poses["semantic"][row, column] == pytest.approx(cosine.item(), abs=1e-5)
     assert of_poses["plausible"][row, column] == pytest.approx(rewards.plausibility(tools.prior.score(pose)).item(), abs=1e-5)
     assert of_answers["format"][row] == 1.0
+
+
+def test_a_person_seen_is_rewarded_for_joints_and_nothing_that_sentences_are_rewarded_for(poses, tools):
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    config = RFTConfig(**TINY | {"prompts": 8, "talk_share": 0.0}, image_share=0.5)
+    samples, rollout, (_, of_poses), batch = batch_of(policy, poses, tools, config)
+    shown = torch.tensor([s.task == "image" for s in samples for _ in range(config.group_size)])
+    posed = batch.has_pose
+    assert (shown & posed).any() and (~shown & posed).any()
+    for name in ("semantic", "verifiable", "plausible"):
+        assert of_poses[name][shown].abs().max() == 0
+    assert of_poses["joint"][~shown].abs().max() == 0 and (of_poses["joint"][shown & posed] > 0).all()
+    row = (shown & posed).nonzero()[0, 0]
+    drawn = rollout.pose[posed[:row].sum()]
+    truth = tools.body.joints(samples[row // config.group_size].pose)
+    torch.testing.assert_close(of_poses["joint"][row], rewards.joint_location(tools.body.joints(drawn), truth))
+    _, logged = critics.rft_loss(policy, batch, config, prompts=config.prompts)
+    assert logged["pose_clipped"] == 0.0  # scored with the pictures that it was sampled with
 
 
 def test_talk_is_rewarded_for_its_words_and_never_for_a_pose(poses, tools):

@@ -9,7 +9,8 @@ from minirft import snapshots
 from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, from_6d, load_body, to_6d
 from minirft.data import load_poses
 from minirft.render import rasterise
-from minirft.snapshots import snapshot
+from minirft.snapshots import HIPS, LIMB_OF, simulate_landmarks, snapshot
+from minirft.vision import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,32 @@ def test_pictures_vary_in_everything(body):
     height = [np.ptp(shot.pixels[:, 1].numpy()) for shot in shots]
     assert 0.85 * 224 < max(height) and min(height) < 0.7 * 224
     assert any(shot.hidden.any() for shot in shots) and not all(shot.hidden.any() for shot in shots)
+
+
+def test_simulated_landmarks_are_those_of_the_body_as_the_camera_sees_it(body, poses):
+    seen, tokens = simulate_landmarks(body, poses, np.random.default_rng(0))
+    assert seen.shape == poses.shape and tokens.shape == (len(poses), 33, 6) and tokens.isfinite().all()
+    assert torch.equal(seen[:, 1:], poses[:, 1:]) and not torch.allclose(seen[:, 0], poses[:, 0])
+    torch.testing.assert_close(tokens[:, HIPS, :3].mean(1), torch.zeros(len(poses), 3), atol=1e-5, rtol=0)
+    parts = [name for name in NAMES if name in JOINT]
+    joints = body.joints(seen)[:, [JOINT[name] for name in parts]]
+    joints = joints - joints[:, [parts.index("left_hip"), parts.index("right_hip")]].mean(1, keepdim=True)
+    said = tokens[:, [NAMES.index(name) for name in parts], :3]
+    scale = (said * joints).sum((1, 2)) / joints.square().sum((1, 2))  # tokens are over the torso's length
+    off = (said / scale[:, None, None] - joints).norm(dim=-1).mean()
+    assert 0.02 < off < 0.1  # metres: off as a network is, and no more
+    names = np.array(NAMES)
+    assert set(names[np.array(LIMB_OF) == 1]) == {name for name in NAMES if name.startswith("left") and name.split("_", 1)[1] in
+                                                  ("shoulder", "elbow", "wrist", "pinky", "index", "thumb")}
+
+
+def test_simulated_landmarks_see_left_and_right_head_and_feet(body):
+    _, tokens = simulate_landmarks(body, standing().repeat(200, 1, 1, 1), np.random.default_rng(0))
+    at = {name: tokens[:, NAMES.index(name)] for name in NAMES}
+    assert (at["nose"][:, 1] < at["left_hip"][:, 1]).all() and (at["left_heel"][:, 1] > at["left_hip"][:, 1]).all()  # y down
+    facing = (at["nose"][:, 2] < (at["left_ear"] + at["right_ear"])[:, 2] / 2 - 0.03)  # the nose nearer than the ears
+    left_on_the_right = at["left_shoulder"][:, 0] > at["right_shoulder"][:, 0]
+    assert (left_on_the_right == facing).float().mean() > 0.75
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 
@@ -138,3 +139,18 @@ def test_a_gradient_that_is_not_finite_stops_with_the_last_good_state(poses, bod
         run(poses, body, tmp_path / "run")
     policy = PosePolicy.from_pretrained(tmp_path / "run")
     assert all(p.isfinite().all() for p in policy.parameters())
+
+
+def test_pictures_and_sentences_are_learnt_together(poses, body, tmp_path):
+    """Half the questions show a person; what is asked of them is the pose as a camera sees it."""
+    config = SFTConfig(steps=2, batch_size=12, micro_batch=6, image_share=0.5, validate_every=2, save_every=2)
+    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    samples = train.fresh_samples(poses, body, weights, 200, config, 0)
+    shown = [s for s in samples if s.task == "image"]
+    assert 70 < len(shown) < 130 and all(s.picture.landmarks.shape == (33, 6) and not s.statements for s in shown)
+    assert all(s.picture is None for s in samples if s.caption)
+    again = train.fresh_samples(poses, body, weights, 200, config, 0)
+    assert all(torch.equal(a.picture.landmarks, b.picture.landmarks) for a, b in zip(shown, (s for s in again if s.task == "image")))
+    train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 and all(np.isfinite(line["joint"]) for line in lines)

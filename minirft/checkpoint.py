@@ -1,0 +1,127 @@
+"""A policy on disk: a folder of one of two kinds, both with head.safetensors and policy.json.
+
+Either all weights of the model, or, after `add_lora`, the name of the model it stands on (`base`) and a folder for each
+adapter, which peft alone can load.
+"""
+
+import contextlib
+import copy
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
+from transformers.utils import logging
+
+from .body import DATA, InputError
+from .head import PoseHead
+
+
+class Checkpoint:
+    """What a PosePolicy knows of loading and saving."""
+
+    @classmethod
+    def from_pretrained(cls, name_or_path, *, device="cpu"):
+        """Load a policy: a name that ships with minirft ("mini-sft") or the folder of a checkpoint.
+
+        Raises InputError where there is none or its parts do not fit together.
+        """
+        places = [Path(name_or_path), Path(name_or_path) / "last", DATA / name_or_path]  # "last": of a training run
+        folder = next((p for p in places if (p / "policy.json").is_file()), None)
+        if folder is None:
+            shipped = ", ".join(sorted(p.parent.name for p in DATA.glob("*/policy.json"))) or "none"
+            raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft "
+                             f"({shipped})")
+        try:
+            about = json.loads((folder / "policy.json").read_text())
+            if "adapters" in about:
+                policy = cls.from_pretrained(about["base"])
+                policy._load_adapters(folder, about["adapters"])
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+                with quiet():
+                    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+                head = PoseHead(model.config.text_config.hidden_size, **about["head"])
+                policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"])
+                if (folder / "projector.safetensors").exists():  # a policy that has seen pictures
+                    _load(policy.projector, folder / "projector.safetensors")
+                policy.base = folder.name if folder.parent == DATA else str(folder.resolve())
+        except Exception as error:  # whatever a damaged file makes the libraries raise
+            raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
+        return policy.to(device).eval()
+
+    def _load_adapters(self, folder, names):
+        from peft import PeftModel  # here and below: it takes three seconds to load, and mini-sft does without it
+
+        base_head = copy.deepcopy(self.head)
+        for name in names:
+            if not (folder / name / "adapter_model.safetensors").is_file():  # peft would look for it on the hub
+                raise InputError(f"{name}/adapter_model.safetensors is missing")
+            if self._peft:
+                self._peft[0].load_adapter(folder / name, name, is_trainable=True)
+            else:
+                with quiet():
+                    self._peft = [PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True)]
+        self._peft[0].set_adapter(names[-1])
+        self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
+        _load(self.head, folder / "head.safetensors")
+        stored = zip(base_head.parameters(), self.reference_head.parameters())
+        if len(names) == 1 and not all(torch.equal(a, b) for a, b in stored):
+            raise InputError(f"its base {self.base} is not the model that it was trained from")
+
+    def save_pretrained(self, folder, *, dtype=None):
+        """Write model, tokenizer, head.safetensors and policy.json to a folder that from_pretrained reads.
+
+        dtype: store the weights in this precision (torch.float16 halves the files); None keeps theirs.
+        """
+        def cast(state):
+            return {k: v.to(dtype or v.dtype).contiguous() for k, v in state.items()}
+
+        folder = Path(folder)
+        about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(cast(self.head.state_dict()), folder / "head.safetensors")
+            if self._peft:
+                from peft import get_peft_model_state_dict
+
+                about |= {"base": self.base, "adapters": self.adapters}
+                save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
+                for name in self.adapters:
+                    self._peft[0].peft_config[name].save_pretrained(folder / name)
+                    state = get_peft_model_state_dict(self._peft[0], adapter_name=name, save_embedding_layers=False)
+                    save_file(cast(state), folder / name / "adapter_model.safetensors", metadata={"format": "pt"})
+            else:
+                with quiet():
+                    self.model.save_pretrained(folder, state_dict=cast(self.model.state_dict()))
+                self.tokenizer.save_pretrained(folder)
+                save_file(cast(self.projector.state_dict()), folder / "projector.safetensors")
+            (folder / "policy.json").write_text(json.dumps(about, indent=1))  # last: its presence says complete
+        except (OSError, SafetensorError) as error:  # the second is what safetensors makes of a full disk
+            raise InputError(f"{folder}: cannot write a checkpoint there ({error}); give a place with room") from None
+
+    @property
+    def adapters(self):
+        """The names of the LoRA adapters, the newest, which is the one at work, last."""
+        return list(self._peft[0].peft_config) if self._peft else []
+
+
+def _load(module, path):
+    """Fill a module from a safetensors file of any precision."""
+    module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return module
+
+
+@contextlib.contextmanager
+def quiet():
+    """No progress bars of transformers' own for a model of five megabytes, nor what peft's calls into it bring up."""
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.enable_progress_bar()
