@@ -25,8 +25,8 @@ SHOES = [JOINT[name] for name in ("left_ankle", "right_ankle", "left_foot", "rig
 
 def _places():
     """For each of BlazePose's landmarks the joint that it moves with and where it is from there, metres, body upright."""
-    on_head = {"nose": (0, 0, 0.12), "eye_inner": (0.015, 0.04, 0.1), "eye": (0.032, 0.04, 0.095), "eye_outer": (0.045, 0.04, 0.085),
-               "ear": (0.075, 0.01, 0.01), "mouth": (0.022, -0.055, 0.095)}
+    on_head = {"nose": (0, 0, 0.12), "eye_inner": (0.015, 0.04, 0.1), "eye": (0.032, 0.04, 0.095),
+               "eye_outer": (0.045, 0.04, 0.085), "ear": (0.075, 0.01, 0.01), "mouth": (0.022, -0.055, 0.095)}
     on_limbs = {"pinky": ("hand", (0, -0.005, -0.045)), "index": ("hand", (0, 0, 0.035)), "thumb": ("hand", (-0.04, -0.01, 0.05)),
                 "heel": ("ankle", (0, -0.05, -0.045)), "foot_index": ("foot", (0, 0, 0.06))}
     for name in NAMES:

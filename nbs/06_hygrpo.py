@@ -120,7 +120,8 @@ assert (delta[1] == 0).all() and (alone == 0).all() and (zeros_too[2] > delta[2]
 # With the paper's Delta, the first answer is praised twice: in F, and again in each of its poses, for all of them lie above
 # the mean of the eight. With K > 1 one can split exactly: F says what the *answer* is worth, Delta what the *pose* adds to its
 # own answer: the groups of Delta are the K poses of *one answer*. Then Delta sums to 0 within each answer, and nothing is counted
-twice. (In a short training, 40 steps and one seed, the two ended alike; the package keeps the paper's, which also serves K = 1.)
+# twice. (Trained both ways from three SFT models the two end alike: README, *After alignment*. The package keeps the paper's,
+# which also serves K = 1.)
 
 # %%
 exact = hygrpo.group_advantages(pose_rewards.flatten(), 4, valid=has_pose.repeat_interleave(4), scale="none").view(3, 4)

@@ -7,7 +7,7 @@ Every arm starts from the same SFT model. `sft+` goes on with supervised learnin
 sampling and rewards counted; the others take the same number of steps. hygrpo-exact differs from hygrpo in Delta's groups:
 the poses of one answer instead of all of a prompt's. Some fifty CPU-minutes a seed. Each arm
 writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. Seed 0 is
-mini-sft, 1 and 2 are data/seeds/, made as data/README.md says.
+mini-sft, 1 and 2 are data/seeds/; data/README.md says how they, train.npz and test.npz are made.
 """
 
 import argparse
@@ -105,6 +105,13 @@ def bench(arguments):
         report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps}, indent=1) + "\n")
 
 
+def stored(folder):
+    """The reports there are, {arm: {seed: report}}."""
+    found = {arm: {path.name.split("-")[0]: json.loads(path.read_text()) for path in sorted(folder.glob(f"[0-9]*-{arm}.json"))}
+             for arm in ARMS}
+    return {arm: rows for arm, rows in found.items() if rows}
+
+
 def mean_recall(report):
     return statistics.mean(report["t2p"].values())
 
@@ -122,18 +129,40 @@ ROWS = {
 }
 
 
+def over(values, form):
+    """The mean over seeds, and the smallest and the largest."""
+    return f"{statistics.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def gains(reports):
+    """What hygrpo has over as much more supervised learning from the same SFT model, of the mean pose: a line each."""
+    pairs = [(reports["hygrpo"][seed], reports["sft+"][seed]) for seed in reports["hygrpo"] if seed in reports["sft+"]]
+
+    def differences(name):
+        return [ROWS[name](ours, "mean") - ROWS[name](theirs, "mean") for ours, theirs in pairs]
+
+    def ratios(name, column):
+        return [ROWS[name](ours, column) / ROWS[name](theirs, column) for ours, theirs in pairs]
+
+    return "\n".join(["hygrpo over sft+, seed by seed:",
+                      f"- judge, mean recall, points: {over(differences('judge, mean recall, %'), '+.1f')}",
+                      f"- statements never rewarded, points: {over(differences('statements never rewarded, %'), '+.1f')}",
+                      f"- nearest real pose, times as far: {over(ratios('nearest real pose, mm', 'mean'), '.2f')}",
+                      f"- diversity of samples, share that is left: {over(ratios('diversity of samples, mm', 'samples'), '.2f')}"])
+
+
 def table(reports):
-    """{arm: [report, one a seed]} as Markdown: the mean over seeds with the smallest and the largest in brackets."""
+    """{arm: {seed: report}} as Markdown: the mean over seeds with the smallest and the largest in brackets."""
     lines = []
     for column in ("mean", "samples"):
         lines += [f"\n| {'mean pose' if column == 'mean' else 'one draw'} | " + " | ".join(reports) + " | real poses |",
                   "|---" * (len(reports) + 2) + "|"]
         for name, read in ROWS.items():
-            values = {arm: [read(r, column) for r in rows] for arm, rows in reports.items()}
-            real = read(next(iter(reports.values()))[0], "real")
+            values = {arm: [read(r, column) for r in rows.values()] for arm, rows in reports.items()}
+            real = read(next(iter(next(iter(reports.values())).values())), "real")
             if None in [value for row in values.values() for value in row]:
                 continue
-            cells = [f"{statistics.mean(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in values.values()]
+            cells = [over(v, ".1f") for v in values.values()]
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {'' if real is None else f'{real:.1f}'} |")
     seeds = ", ".join(f"{arm} {len(rows)}" for arm, rows in reports.items())
     return "\n".join(lines) + f"\n\nSFT seeds: {seeds}."
@@ -149,10 +178,12 @@ def main():
     arguments = parser.parse_args()
     if arguments.sft:
         bench(arguments)
-    stored = {arm: [json.loads(path.read_text()) for path in sorted(arguments.results.glob(f"[0-9]*-{arm}.json"))] for arm in ARMS}
-    if not any(stored.values()):
+    reports = stored(arguments.results)
+    if not reports:
         parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --test and --out to make some")
-    print(table({arm: rows for arm, rows in stored.items() if rows}))
+    print(table(reports))
+    if {"hygrpo", "sft+"} <= set(reports):
+        print(gains(reports))
 
 
 if __name__ == "__main__":

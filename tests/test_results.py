@@ -1,0 +1,44 @@
+"""The figures that the README shows are those of the reports that lie in data/results/."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from minirft.body import DATA
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("alignment", ROOT / "tests" / "bench" / "alignment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readmes_tables_of_alignment_are_printed_from_the_stored_reports(bench):
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    printed = [line for line in bench.table(bench.stored(bench.RESULTS)).splitlines() if line.startswith("|")]
+    assert len(printed) > 10 and [line for line in printed if line not in shown] == []
+
+
+def test_every_arm_of_a_seed_was_asked_the_same(bench):
+    reports = bench.stored(bench.RESULTS)
+    assert {"sft", "sft+", "grpo", "hygrpo-k1", "hygrpo"} <= set(reports) and len(reports["hygrpo"]) >= 3
+    for field in ("prompts", "seed", "draws", "body", "joints"):
+        assert len({report[field] for rows in reports.values() for report in rows.values()}) == 1
+    real = {report["nearest_real_mm"]["real"] for rows in reports.values() for report in rows.values()}
+    assert max(real) - min(real) < 1e-3  # the same real poses
+
+
+def test_gains_are_taken_seed_by_seed(bench):
+    def report(judge, unrewarded, near, spread):
+        return {"judge": {"mean": {"t2p": {"5": judge}}}, "satisfied_unrewarded": {"mean": unrewarded},
+                "nearest_real_mm": {"mean": near}, "diversity_mm": {"samples": spread}}
+
+    told = bench.gains({"hygrpo": {"0": report(60, 0.8, 60, 100), "1": report(70, 0.9, 50, 90)},
+                        "sft+": {"1": report(50, 0.8, 40, 180), "2": report(1, 0.1, 1, 1)}})
+    assert "points: +20.0 (+20.0 to +20.0)" in told and "points: +10.0 (+10.0 to +10.0)" in told
+    assert "far: 1.25 (1.25 to 1.25)" in told and "left: 0.50 (0.50 to 0.50)" in told
