@@ -117,8 +117,6 @@ class PosePolicy(Checkpoint, nn.Module):
         patches first, then the pose-aware encoder's tokens.
         """
         image = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
-        if any(image in q for q in questions):
-            raise InputError(f"a question must not hold {image}, which stands for a picture; give the picture beside it")
         shown = [p or Picture() for p in pictures or [None] * len(questions)]
         seen = [self._patches * (p.pixels is not None) + LANDMARKS * (p.landmarks is not None) for p in shown]
         prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": image * count + q}], tokenize=False,
@@ -153,8 +151,10 @@ class PosePolicy(Checkpoint, nn.Module):
                        if shown.any() else ())
         points = iter(self.projector(tokens.prompt_landmarks[read]))
         seen = [next(part) for i in range(len(shown)) for part, there in ((patches, shown[i]), (points, read[i])) if there]
-        places = (tokens.prompt == self.model.config.image_token_id)[..., None]
-        return embedded.masked_scatter(places, torch.cat(seen).to(embedded)) if seen else embedded
+        places = tokens.prompt == self.model.config.image_token_id
+        count = self._patches * shown + LANDMARKS * read
+        places &= places.cumsum(1) <= count[:, None]  # what a user typed stands behind them
+        return embedded.masked_scatter(places[..., None], torch.cat(seen).to(embedded)) if seen else embedded
 
     def score(self, tokens, *, temperature=1.0):
         """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""

@@ -298,6 +298,9 @@ def test_a_policy_that_sees_is_saved_with_its_eyes(fresh, tmp_path):
     torch.testing.assert_close(PosePolicy.from_pretrained(tmp_path).score(tokens).mean, fresh.eval().score(tokens).mean)
 
 
-def test_the_word_that_stands_for_a_picture_cannot_be_typed(policy):
-    with pytest.raises(InputError, match="must not hold <image>"):
-        policy.encode(["What does <image> show?"])
+def test_the_mark_of_a_picture_typed_into_a_question_takes_no_picture_away(policy):
+    questions = ["What does <image> show?", "<image> <image>", "hello"]
+    tokens = policy.encode(questions, ["It is <POSE>."] * 3, pictures())
+    assert (tokens.prompt == policy.model.config.image_token_id).sum(1).tolist() == [49 + 33 + 1, 33 + 2, 0]
+    here, alone = (policy.score(t).mean for t in (tokens, policy.encode(questions[1:2], ["It is <POSE>."], pictures()[1:2])))
+    torch.testing.assert_close(here[1:2], alone, rtol=1e-4, atol=1e-4)
