@@ -1,7 +1,7 @@
 """Photographs that were never taken: the body in random clothes before a random camera, with the truth beside the pixels.
 
 Light, background, shape, colours, camera, crop and whatever stands in the way are drawn anew for each picture, so that a
-network learns none of them. Some forty pictures a second on one CPU core.
+network learns none of them.
 """
 
 from dataclasses import dataclass
