@@ -155,6 +155,12 @@ def canonical_yaw(pose):
     return torch.cat([(turn @ pose[..., 0, :, :])[..., None, :, :], pose[..., 1:, :, :]], dim=-3)
 
 
+def procrustes(points, truth):
+    """Points (..., J, 3) under the rotation, shift and scale that bring them nearest to the truth (..., J, 3)."""
+    rotation, shift, scale = roma.rigid_points_registration(points, truth, compute_scaling=True)
+    return scale[..., None, None] * (points @ rotation.transpose(-1, -2)) + shift[..., None, :]
+
+
 def _smplx_model(arrays):
     """smplx's SMPL from arrays in memory: given a path, it would unpickle whatever lies there."""
     import smplx

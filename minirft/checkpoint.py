@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from .body import DATA, InputError
 from .head import PoseHead
+from .vision import CHANNELS, LANDMARKS
 
 
 class Checkpoint:
@@ -45,9 +46,11 @@ class Checkpoint:
                 with quiet():
                     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
                 head = PoseHead(model.config.text_config.hidden_size, **about["head"])
-                policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"])
+                policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"],
+                             features=tuple(about.get("features", (LANDMARKS, CHANNELS))))
                 if (folder / "projector.safetensors").exists():  # a policy that has seen pictures
                     _load(policy.projector, folder / "projector.safetensors")
+                    policy.sees = about.get("sees")
                 policy.base = folder.name if folder.parent == DATA else str(folder.resolve())
         except Exception as error:  # whatever a damaged file makes the libraries raise
             raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
@@ -82,6 +85,7 @@ class Checkpoint:
 
         folder = Path(folder)
         about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
+        about |= {"sees": self.sees, "features": self.projector.shape}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(cast(self.head.state_dict()), folder / "head.safetensors")

@@ -1,4 +1,4 @@
-"""The command line: `minirft demo | generate | sft | rft | evaluate | data | caption`."""
+"""The command line: `minirft demo | generate | sft | rft | evaluate | data | album | caption`."""
 
 import argparse
 import contextlib
@@ -11,19 +11,18 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from . import captions
-from .body import DATA, InputError, load_body, to_axis_angle
-from .data import check_words, load_poses, read_prompts
+from .body import DATA, InputError, load_body
+from .data import SEE, check_words, load_poses, read_prompts
 from .files import save_npz, write_json
 from .motion import read_folder, read_names
 from .prior import PosePrior
-from .render import pose_sheet, write_mesh
+from .render import pose_sheet
 
-SHOWN = 60  # pictures on poses.png, and answers on the terminal
+SHOWN = 60  # answers on the terminal
+EXAM = 300  # validation poses that training looks at now and then
 
 
 def main(argv=None):
@@ -58,6 +57,7 @@ def main(argv=None):
 def demo(arguments):
     """Sentences to poses, a few minutes of HyGRPO, the same sentences again, and what a judge says of it."""
     from . import train
+    from .answer import answer_sentences
     from .critics import Critics
     from .evaluate import Instruments, exam_samples, verdict
     from .policy import PosePolicy
@@ -75,7 +75,7 @@ def demo(arguments):
         train.rft(policy, _poses("prior", seed), config, critics=Critics.load(body), out=folder)
         policy.save_pretrained(out / "model")
     after = verdict(policy, exam, tools)
-    second, answers = _answer(policy, sentences, body=body, out=out, seed=seed, n=2)
+    second, answers = answer_sentences(policy, sentences, body=body, out=out, seed=seed, n=2)
     titles = [f"{s} (Before: mean, a draw. After: mean, a draw.)" for s in sentences]
     pose_sheet(body, torch.cat([first, second], 1), titles, path=out / "poses.png", views=(-35,))
     report = {"before": before, "after": after, "seconds": time.time() - began, "steps": arguments.steps, "seed": seed}
@@ -101,79 +101,61 @@ def _show_verdict(before, after):
 
 
 def generate(arguments):
-    """Sentences to poses.npz, poses.png and, if asked for, meshes."""
+    """Sentences, or the person in a photograph, to poses.npz, poses.png and, if asked for, meshes."""
+    from .answer import answer_photo, answer_sentences, sheet_of_sentences, write_meshes
     from .policy import PosePolicy  # here and below, not above: transformers takes seconds to load
 
-    if (arguments.sentence is None) == (arguments.prompts is None):
-        raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE')
-    sentences, n = read_prompts(arguments.sentence, arguments.prompts), arguments.n
+    photo, n = arguments.image, arguments.n
+    if (arguments.sentence is not None) + (arguments.prompts is not None) != 1 and not (photo and not arguments.prompts):
+        raise InputError('give a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE, or --image FILE')
+    if photo and arguments.prompts:
+        raise InputError("--prompts FILE goes without --image; ask one question about a picture")
+    if arguments.refine and not photo:
+        raise InputError("--refine fits a pose to a photograph; give one by --image FILE")
+    sentences = read_prompts(arguments.sentence, arguments.prompts) if not photo or arguments.sentence else [None]
     if arguments.best_of and arguments.best_of < n:
         raise InputError(f"--best-of {arguments.best_of} cannot give -n {n} poses; ask for at most as many as are drawn")
     body, out = load_body(arguments.body), Path(arguments.out)
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
-    if policy.name == "mini":
+    if policy.name == "mini" and sentences != [None]:
         check_words(sentences)
     _check_writable(out)
-    pose, answers = _answer(policy, sentences, body=body, out=out, seed=arguments.seed, n=n, best_of=arguments.best_of)
-    across = min(n, 8)
-    shown = pose[: max(1, SHOWN // across), :across]
-    pose_sheet(body, shown, sentences[: len(shown)], path=out / "poses.png")
-    if shown.shape != pose.shape:
-        print(f"poses.png shows {across} of {n} poses of {len(shown)} of {len(sentences)} sentences; poses.npz has all")
-    there = ~pose.isnan().flatten(2).any(-1)
-    for p, k in there.nonzero().tolist() if arguments.obj else ():
-        write_mesh(out / f"pose_{p:03d}_{k:02d}.obj", body.vertices(pose[p, k]), body.faces)
+    settings = {"body": body, "out": out, "seed": arguments.seed, "n": n, "best_of": arguments.best_of}
+    if photo:
+        pose, answers, people = answer_photo(policy, photo, sentences[0], fit=arguments.refine, **settings)
+        if people > 1:
+            print(f"{photo}: {people} people were found; this is the largest")
+    else:
+        pose, answers = answer_sentences(policy, sentences, **settings)
+        rows, across = sheet_of_sentences(body, pose, sentences, out / "poses.png")
+        if (rows, across) != pose.shape[:2]:
+            print(f"poses.png shows {across} of {n} poses of {rows} of {len(sentences)} sentences; poses.npz has all")
+    if arguments.obj:
+        write_meshes(body, pose, out, upright=not photo)
     for sentence, said in list(zip(sentences, answers))[:SHOWN]:
-        print(f"{sentence}\n    {said[0]}")
+        print(f"{sentence or photo}\n    {said[0]}")
     if arguments.best_of:
-        print(f"Of {arguments.best_of} poses a sentence, the {n} that the reward model likes best.")
+        chosen = "lie nearest to what is seen in it" if photo else "the reward model likes best"
+        print(f"Of {arguments.best_of} poses a {'picture' if photo else 'sentence'}, the {n} that {chosen}.")
     print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {arguments.model}).")
-
-
-def _answer(policy, sentences, *, body, out, seed, n=1, best_of=None):
-    """Answer each sentence with n poses, the reward model's favourites of `best_of` if given; write poses.npz.
-
-    Returns poses (P, n, 24, 3, 3) and P lists of n answers."""
-    draws = best_of or n
-    size = max(1, 256 // draws)  # sentences at once
-    starts = tqdm(range(0, len(sentences), size), desc="generate", disable=len(sentences) <= size)
-    parts = [policy.generate(sentences[i : i + size], n=draws, seed=seed + i) for i in starts]
-    pose, log_prob = (torch.cat([part[i] for part in parts]).cpu() for i in (0, 2))  # (P, draws, 24, 3, 3), (P, draws)
-    answers = [said for part in parts for said in part[1]]
-    if best_of:
-        best = _favourites(pose, sentences, n, body)  # (P, n)
-        row = torch.arange(len(pose))[:, None]
-        pose, log_prob = pose[row, best], log_prob[row, best]
-        answers = [[said[k] for k in order] for said, order in zip(answers, best.tolist())]
-    there = ~pose.isnan().flatten(2).any(-1)
-    axis_angle, joints = to_axis_angle(pose.nan_to_num()), body.joints(pose)
-    axis_angle[~there], joints[~there] = torch.nan, torch.nan
-    save_npz(out / "poses.npz", pose=axis_angle.numpy(), joints=joints.numpy(), answer=np.array(answers),
-             frame=np.array("canonical"), log_prob=log_prob.numpy(), prompt=np.array(sentences))
-    return pose, answers
-
-
-def _favourites(pose, sentences, n, body):
-    """Which n of each sentence's poses (P, M, 24, 3, 3) the reward model finds most like it, best first: (P, n)."""
-    from .retrieval import Retriever
-
-    model, there = Retriever.load("reward_model"), ~pose.isnan().flatten(2).any(-1)
-    made = model.embed_pose(pose.nan_to_num(), body.joints(pose.nan_to_num()))
-    likeness = (model.embed_text(sentences)[:, None] * made).sum(-1)
-    return likeness.masked_fill(~there, -torch.inf).topk(n).indices
 
 
 def sft(arguments):
     """Teach a fresh mini policy, or go on teaching a model."""
     from . import train
     from .policy import PosePolicy
+    from .snapshots import exam_album, load_album
 
     body, out = load_body(arguments.body), Path(arguments.out)
     poses = _poses(arguments.poses, arguments.seed)
     validation = load_poses(arguments.validation).pose if arguments.validation else None
     policy = PosePolicy.mini(seed=arguments.seed) if arguments.base == "mini" else PosePolicy.from_pretrained(arguments.base)
-    config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr)
-    train.sft(policy.to(arguments.device), poses, config, body=body, out=out, validation=validation, resume=arguments.resume)
+    config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr, image_share=arguments.image_share,
+                             see=arguments.see)
+    album = load_album(arguments.album) if arguments.album else None
+    unseen = exam_album(body, validation, count=EXAM) if album and validation is not None else None
+    train.sft(policy.to(arguments.device), poses, config, body=body, out=out, album=album, validation=validation,
+              validation_album=unseen, resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
 
 
@@ -215,13 +197,20 @@ def _poses(where, seed):
 def evaluate(arguments):
     """Measure a model on a pose file and write the report as JSON."""
     from .evaluate import evaluate as measure
+    from .evaluate import evaluate_pictures
     from .policy import PosePolicy
+    from .snapshots import exam_album
 
     if arguments.json:
         _check_writable(Path(arguments.json).parent, file=arguments.json)
-    poses, body = load_poses(arguments.poses), load_body(arguments.body)
+    poses, body, seed = load_poses(arguments.poses), load_body(arguments.body), arguments.seed
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
-    report = measure(policy, poses, body=body, seed=arguments.seed, limit=arguments.limit, name=arguments.model)
+    if arguments.task == "image":
+        policy.must_see()
+        album = exam_album(body, poses.pose, count=arguments.limit, seed=seed)
+        report = evaluate_pictures(policy, album, body=body, seed=seed, name=arguments.model)
+    else:
+        report = measure(policy, poses, body=body, seed=seed, limit=arguments.limit, name=arguments.model)
     if arguments.json:
         write_json(arguments.json, report)
     print(json.dumps(report, indent=2))
@@ -236,6 +225,16 @@ def data(arguments):
     clips = len(set(zip(arrays["subject"], arrays["clip"])))
     print(f"Wrote {arguments.out}: {len(arrays['pose'])} poses of {clips} clips" +
           (f"; {len(failed)} files could not be read, named above." if failed else "."))
+
+
+def album(arguments):
+    """Photographs that were never taken, of bodies in given poses, and what the pose-aware encoder makes of them."""
+    from .snapshots import make_album
+
+    out = Path(arguments.out)
+    _check_writable(out)
+    make_album(load_body(), _poses(arguments.poses, arguments.seed), out, count=arguments.count, seed=arguments.seed)
+    print(f"Wrote {out}. To learn from it: minirft sft --base mini-sft --image-share 0.5 --album {out} --poses ... --out ...")
 
 
 def caption(arguments):
@@ -302,16 +301,21 @@ def _parser():
 
     add(demo, ("--out", "folder for the results", folder | {"default": "demo"}),
         ("--steps", "of HyGRPO", count | {"default": 75}), seed, device)
-    add(generate, ("sentence", "what the body does", {"nargs": "?"}),
+    add(generate, ("sentence", "what the body does, or with --image a question about it", {"nargs": "?"}),
+        ("--image", "a photograph (jpg, png) whose largest person is posed, in the camera's frame", file),
         ("--prompts", "a text file, one sentence a line", file), model, body,
         ("-n", "poses a sentence: the mean pose, then N - 1 samples", few),
-        ("--best-of", "draw so many poses, keep the -n that the reward model likes best", _number(int, 1, 1000)), seed, out,
+        ("--best-of", "draw so many poses, keep the -n that the reward model likes best, or that fit --image best",
+         _number(int, 1, 1000)), ("--refine", "with --image: fit each pose to the landmarks seen", on), seed, out,
         ("--obj", "also write every pose as a mesh", on), device)
     poses, resume = ("--poses", "a pose file, or the word prior", must), ("--resume", "go on with the run in --out", on)
     validation = "--validation", "a pose file of other subjects to watch progress on", file
+    share = "--image-share", "share of questions about a picture", _number(float, 0, 1) | {"default": 0.0}
+    pictures = "--album", "a folder that `minirft album` made, for half of these; the others are landmarks alone", folder
+    see = "--see", "what of a picture to look at", {"choices": SEE, "default": SEE[0]}
     add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name or a checkpoint", {"default": "mini"}),
         poses, validation, out, ("--steps", "optimiser steps", count | {"default": 6000}),
-        ("--lr", "peak learning rate", rate | {"default": 2e-3}), resume, seed, body, device)
+        ("--lr", "peak learning rate", rate | {"default": 2e-3}), share, pictures, see, resume, seed, body, device)
     add(rft, model, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
@@ -321,12 +325,16 @@ def _parser():
         ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}),
         resume, seed, body, device)
     add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", must), seed,
+        ("--task", "text: sentences about the poses; image: photographs of them, made up", {"choices": ["text", "image"],
+                                                                                          "default": "text"}),
         ("--json", "write the report here", file), body, device,
         ("--limit", "poses asked for, drawn by seed", count | {"default": 1000}))
     add(data, ("path", "a BVH or AMC file, or a folder of them", {}),
         ("--out", "the pose file to write (.npz)", must), ("--hz", "poses a second", rate | {"default": 8.0}),
         ("--fps", "frames a second, where the file does not say (AMC: 120)", rate),
         ("--names", "JSON file: source joint name to SMPL joint name", file))
+    add(album, poses, ("--count", "pictures, some fifteen a second", count | {"default": 12_000}), seed,
+        ("--out", "a folder; what is there already is not made again", folder | {"required": True}))
     add(caption, ("poses", "a pose file", {}), seed, body, ("-n", "sentences a pose", few),
         ("--limit", "only the first so many poses", count))
     return parser

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from . import captions, head, hygrpo, rewards
-from .body import InputError
+from .body import InputError, procrustes
 from .prior import PosePrior
 from .retrieval import Retriever, SentenceEncoder
 from .rollout import Tokens
@@ -86,9 +86,11 @@ def give_rewards(rollout, answers, samples, critics):
              "plausible": rewards.plausibility(critics.prior.score(pose))}
     seen = torch.tensor([s.task == "image" for s in rows], dtype=torch.bool, device=pose.device)
     if seen.any():  # a pose as a camera sees it: no sentence, no upright
-        truth = critics.body.joints(torch.stack([s.pose for s in rows]).to(pose))[:, None]
+        there = joints[seen]
+        truth = critics.body.joints(torch.stack([s.pose for s in rows if s.task == "image"]).to(pose))[:, None].expand_as(there)
         named = {name: value.masked_fill(seen[:, None], 0.0) for name, value in named.items()}
-        named["joint"] = rewards.joint_location(joints, truth).masked_fill(~seen[:, None], 0.0)
+        named["joint"] = spread(rewards.joint_location(there, truth), seen)
+        named["aligned"] = spread(rewards.joint_location(procrustes(there, truth), truth, rooted=False), seen)
     of_poses = {name: spread(value, posed) for name, value in named.items()}
     wanted = critics.encoder.embed_text([s.answer for s in asked])
     of_answers = {"format": rewards.answer_format(answers, wants_pose=wants.tolist()).to(wanted),

@@ -18,10 +18,19 @@ POSE = "<POSE>"
 
 @dataclass(frozen=True)
 class Picture:
-    """What a question shows. pixels: (S, S, 3) uint8; landmarks: (33, 6), vision.tokens; None for what is not to be looked at."""
+    """What a question shows. pixels: (S, S, 3) uint8, for the vision tower; features: (T, C), of the pose-aware encoder
+    (vision.tokens); None for what is not to be looked at."""
 
     pixels: np.ndarray | None = None
-    landmarks: torch.Tensor | None = None
+    features: torch.Tensor | None = None
+
+
+SEE = ("features", "pixels", "both")  # which parts of a picture a policy looks at
+
+
+def to_picture(image, features, see):
+    """What a policy that sees by `see` takes of a PIL image and the encoder's features of the person in it."""
+    return Picture(None if see == "features" else np.asarray(image), None if see == "pixels" else features)
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,24 @@ the point: `satisfied` is. A metric without its `real` row means little: read th
 import random
 from dataclasses import dataclass
 
-import roma
 import torch
 from tqdm import tqdm
 
 from . import captions
-from .data import text_sample
+from .body import JOINT, procrustes, to_6d
+from .data import SHOWN, text_sample
+from .fit import misfit, refine
 from .prior import PosePrior
 from .retrieval import Retriever, recall
 from .rewards import REWARDED
+from .vision import NAMES
 
 # An answer without a pose satisfies nothing and is this far from the truth: about two unrelated poses' distance.
 MISSING_MM = 300.0
 DRAWS = 8
+# The joints that SMPL and BlazePose both have, by their indices there and there.
+BOTH = [f"{side}_{part}" for part in ("hip", "shoulder", "elbow", "wrist", "knee", "ankle") for side in ("left", "right")]
+TWELVE, SAME_TWELVE, HIPS = [JOINT[name] for name in BOTH], [NAMES.index(name) for name in BOTH], [0, 1]
 
 
 def mpjpe_mm(predicted, truth):
@@ -31,9 +36,7 @@ def mpjpe_mm(predicted, truth):
 
 def pa_mpjpe_mm(predicted, truth):
     """Mean joint distance in mm after the best rotation, translation and scale for each pose (Procrustes)."""
-    rotation, shift, scale = roma.rigid_points_registration(predicted, truth, compute_scaling=True)
-    aligned = scale[..., None, None] * (predicted @ rotation.transpose(-1, -2)) + shift[..., None, :]
-    return (aligned - truth).norm(dim=-1).mean(-1) * 1000
+    return (procrustes(predicted, truth) - truth).norm(dim=-1).mean(-1) * 1000
 
 
 def nearest_mm(joints, real, own=None):
@@ -79,6 +82,66 @@ def evaluate(policy, poses, *, body, seed=0, limit=1000, name=None, progress=Tru
     report["diversity_mm"] = {"samples": _number(diversity_mm(body.joints(pose[:, 1:])).nanmean()),
                               "real": diversity_mm(tools.real[groups]).mean().item()}
     return report
+
+
+def evaluate_pictures(policy, album, *, body, seed=0, name=None, progress=True):
+    """The report on an Album of photographs, {metric: {"mean", "samples", "best_of_8", "refined": value}}, as
+    data/results/README.md defines it. Raises InputError for a policy that has not learnt to see."""
+    see = policy.must_see()
+    questions = [random.Random(f"{seed}/{i}").choice(SHOWN) for i in range(len(album))]
+    found = {"mean": [], "samples": [], "best_of_8": [], "refined": []}
+    std = torch.full((len(album), 132), torch.nan)
+    for i in tqdm(range(0, len(album), 50), desc="evaluate", disable=not progress):
+        part = range(i, min(i + 50, len(album)))
+        asked, shown = [questions[k] for k in part], [album.picture(k, see) for k in part]
+        pose = policy.generate(asked, pictures=shown, n=DRAWS, seed=seed + i)[0].cpu()  # (P, DRAWS, 24, 3, 3)
+        likeliest = policy.sample(asked, pictures=shown, temperature=0.0, generator=torch.Generator(policy.device)).scores
+        std[i : i + len(part)][likeliest.has_pose.cpu()] = likeliest.std.detach().cpu()
+        people = [album.person(k) for k in part]
+        off = torch.stack([misfit(body, row, person) for row, person in zip(pose, people)]).nan_to_num(torch.inf)
+        found["mean"].append(pose[:, :1])
+        found["samples"].append(pose[:, 1:])
+        found["best_of_8"].append(pose[torch.arange(len(pose)), off.argmin(1)][:, None])
+        found["refined"].append(torch.stack([refine(body, *one) for one in zip(pose[:, 0], std[part], people)])[:, None])
+    found = {name: torch.cat(poses) for name, poses in found.items()}
+    report = {"model": name or policy.name, "task": "image", "sees": see, "seed": seed, "body": body.name,
+              "joints": "open-24", "pictures": len(album), "found": album.found.float().mean().item(),
+              "missing_mm": MISSING_MM, "mpjpe_mm": {}, "pa_mpjpe_mm": {}, "misfit": {}}
+    twelve = {"mpjpe_mm": {}, "pa_mpjpe_mm": {}}
+    for column, poses in found.items():
+        missing, joints = poses.isnan().flatten(2).any(-1), body.joints(poses)
+        truth = album.joints[:, None].expand_as(joints)
+        report["mpjpe_mm"][column] = _average(mpjpe_mm(joints, truth), missing)
+        report["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, joints, truth, missing), missing)
+        off = torch.stack([misfit(body, row, album.person(i)) for i, row in enumerate(poses)])
+        report["misfit"][column] = off.nanmean().item()
+        ours, theirs = joints[..., TWELVE, :], truth[..., TWELVE, :]
+        twelve["mpjpe_mm"][column] = _average(hip_mpjpe_mm(ours, theirs), missing)
+        twelve["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, ours, theirs, missing), missing)
+    world, truth = album.world[:, SAME_TWELVE], album.joints[:, TWELVE]
+    twelve["mpjpe_mm"]["blazepose"] = hip_mpjpe_mm(world, truth).mean().item()
+    twelve["pa_mpjpe_mm"]["blazepose"] = pa_mpjpe_mm(world, truth).mean().item()
+    mean, there = found["mean"][:, 0], ~std.isnan().any(1)
+    return report | {"twelve": twelve, "calibration": calibration(mean[there], std[there], album.pose[there])}
+
+
+def hip_mpjpe_mm(predicted, truth):
+    """Mean joint distance in mm of the TWELVE (..., 12, 3), the middle of the hips on the middle of the hips."""
+    gap = (predicted - predicted[..., HIPS, :].mean(-2, keepdim=True)) - (truth - truth[..., HIPS, :].mean(-2, keepdim=True))
+    return gap.norm(dim=-1).mean(-1) * 1000
+
+
+def calibration(mean, std, truth, bins=10):
+    """What spread the head says and what error it makes: {"std": [...], "rms_error": [...]}, a value a bin.
+
+    mean, truth: (P, 24, 3, 3); std: (P, 132), whose P * 132 numbers are sorted into bins of equal size. Where the two lists
+    are alike the spread can be believed.
+    """
+    error = (to_6d(mean[:, :22]) - to_6d(truth[:, :22])).flatten(1)
+    order = std.flatten().argsort()
+    groups = [index for index in order.chunk(bins) if len(index)]
+    return {"std": [std.flatten()[g].square().mean().sqrt().item() for g in groups],
+            "rms_error": [error.flatten()[g].square().mean().sqrt().item() for g in groups]}
 
 
 def exam_samples(poses, pick, *, body, seed):

@@ -9,7 +9,7 @@ import numpy as np
 
 from minirft.body import InputError
 
-KINDS = {"float": "fiu", "int": "iu", "str": "U"}  # numpy's dtype kinds that a reader takes for each
+KINDS = {"float": "fiu", "int": "iu", "str": "U", "bool": "b"}  # numpy's dtype kinds that a reader takes for each
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def save_npz(path, **arrays):
 def load_npz(path, required):
     """Read an npz file from anyone: no pickles, the arrays asked for present, of their shapes, finite.
 
-    required: {name: (kind, *shape)}, kind "float", "int" or "str"; a letter in a shape stands for one size throughout.
+    required: {name: (kind, *shape)}, kind "float", "int", "str" or "bool"; a letter in a shape stands for one size throughout.
         {"pose": ("float", "M", 72), "clip": ("str", "M")}: any M, the same for both.
     Returns {name: array} of all arrays in the file; the float ones asked for as float32. Raises InputError.
     """

@@ -18,16 +18,17 @@ from .checkpoint import Checkpoint, quiet
 from .data import POSE, Picture
 from .head import PoseHead
 from .rollout import Rollout, Scores, Tokens, to_pose
-from .vision import LANDMARKS, Projector, stack_pictures
+from .vision import CHANNELS, LANDMARKS, Projector, stack_pictures
 
 # The language model's linear layers; the vision tower has layers of the same names.
 LORA_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 class PosePolicy(Checkpoint, nn.Module):
-    """model: an image-text-to-text transformer; tokenizer: its tokenizer with <POSE>; head: a PoseHead."""
+    """model: an image-text-to-text transformer; tokenizer: its tokenizer with <POSE>; head: a PoseHead; features: the (T, C)
+    that its pose-aware encoder gives of a picture. sees: one of data.SEE, None for a policy that has not learnt to."""
 
-    def __init__(self, model, tokenizer, head, *, name):
+    def __init__(self, model, tokenizer, head, *, name, features=(LANDMARKS, CHANNELS)):
         super().__init__()
         self.model, self.head, self.tokenizer, self.name = model, head, tokenizer, name
         self.pose_id = tokenizer.convert_tokens_to_ids(POSE)
@@ -37,7 +38,8 @@ class PosePolicy(Checkpoint, nn.Module):
                              persistent=False)
         with torch.random.fork_rng(devices=[]):  # the same start for every policy that has not learnt to see
             torch.manual_seed(0)
-            self.projector = Projector(model.config.text_config.hidden_size)
+            self.projector = Projector(model.config.text_config.hidden_size, shape=features)
+        self.sees = None
         self.base = name  # the checkpoint that the adapters stand on
         self.reference_head = None
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
@@ -106,6 +108,13 @@ class PosePolicy(Checkpoint, nn.Module):
             self.head = head
             self._peft[0].set_adapter(last)
 
+    def must_see(self):
+        """What of a picture the policy looks at, one of data.SEE. Raises InputError where it has not learnt to look at any."""
+        if self.sees is None:
+            raise InputError(f"{self.name}: has not learnt to see pictures; use mini-sft or mini-rft, or teach it by "
+                             "minirft sft --image-share")
+        return self.sees
+
     @property
     def device(self):
         return self.head.layers[-1].weight.device
@@ -118,7 +127,7 @@ class PosePolicy(Checkpoint, nn.Module):
         """
         image = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
         shown = [p or Picture() for p in pictures or [None] * len(questions)]
-        seen = [self._patches * (p.pixels is not None) + LANDMARKS * (p.landmarks is not None) for p in shown]
+        seen = [self._patches * (p.pixels is not None) + self.projector.count * (p.features is not None) for p in shown]
         prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": image * count + q}], tokenize=False,
                                                       add_generation_prompt=True) for q, count in zip(questions, seen)]
         ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
@@ -132,8 +141,8 @@ class PosePolicy(Checkpoint, nn.Module):
         answer, answer_mask = self._pad(said or [[]] * len(ids), left=False)
         tokens = Tokens(prompt, prompt_mask, answer, answer_mask)
         if any(seen):
-            stacked = stack_pictures(shown, self.model.config.vision_config.image_size)
-            tokens.prompt_pixels, tokens.prompt_landmarks = (part.to(self.device) for part in stacked)
+            stacked = stack_pictures(shown, self.model.config.vision_config.image_size, self.projector.shape)
+            tokens.prompt_pixels, tokens.prompt_features = (part.to(self.device) for part in stacked)
         return tokens
 
     @property
@@ -146,13 +155,13 @@ class PosePolicy(Checkpoint, nn.Module):
         embedded = self.model.get_input_embeddings()(tokens.prompt)
         if tokens.prompt_pixels is None:
             return embedded
-        shown, read = (~seen.flatten(1).isnan().any(1) for seen in (tokens.prompt_pixels, tokens.prompt_landmarks))
+        shown, read = (~seen.flatten(1).isnan().any(1) for seen in (tokens.prompt_pixels, tokens.prompt_features))
         patches = iter(self.model.model.get_image_features(tokens.prompt_pixels[shown], return_dict=True).pooler_output
                        if shown.any() else ())
-        points = iter(self.projector(tokens.prompt_landmarks[read]))
+        points = iter(self.projector(tokens.prompt_features[read]))
         seen = [next(part) for i in range(len(shown)) for part, there in ((patches, shown[i]), (points, read[i])) if there]
         places = tokens.prompt == self.model.config.image_token_id
-        count = self._patches * shown + LANDMARKS * read
+        count = self._patches * shown + self.projector.count * read
         places &= places.cumsum(1) <= count[:, None]  # what a user typed stands behind them
         return embedded.masked_scatter(places[..., None], torch.cat(seen).to(embedded)) if seen else embedded
 
@@ -217,7 +226,7 @@ class PosePolicy(Checkpoint, nn.Module):
         pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
         return Rollout(start.prompt, start.prompt_mask, answer, torch.stack(alive, 1),
                        Scores(torch.stack(logps, 1), has_pose, mean, std, at_pose), action, pose_logp, temperature,
-                       prompt_pixels=start.prompt_pixels, prompt_landmarks=start.prompt_landmarks)
+                       prompt_pixels=start.prompt_pixels, prompt_features=start.prompt_features)
 
     def generate(self, questions, *, pictures=None, n=1, seed=0):
         """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.

@@ -55,6 +55,56 @@ def mesh_image(vertices, faces, *, size=256, view="front", elevation=12.0, color
     return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def draw_over(photo, vertices, faces, *, scale, shift, color=SLATE):
+    """Draw a body over a photograph, through a camera of weak perspective: pixel = scale * (x, y) + shift.
+
+    photo: (H, W, 3) uint8. vertices: (V, 3) metres in the camera frame, x right, y down, z away. Returns (H, W, 3) uint8.
+    """
+    vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces, np.int64)
+    height, width = photo.shape[:2]
+    side = max(height, width)
+    upright = vertices * np.array([1, -1, -1], np.float32)
+    screen = np.concatenate([vertices[:, :2] * scale + np.asarray(shift), -scale * vertices[:, 2:]], 1).astype(np.float32)
+    pixels, face, weights = rasterise(screen, faces, side)
+    inside = (pixels // side < height) & (pixels % side < width)
+    pixels, face, weights = pixels[inside], face[inside], weights[inside]
+    normals = np.einsum("pc,pcx->px", weights, vertex_normals(upright, faces)[faces[face]])
+    picture = photo.astype(np.float32) / 255
+    lit = _shade(normals, np.eye(3, dtype=np.float32), np.ones(len(pixels), np.float32), color)
+    picture[pixels // side, pixels % side] = 0.15 * picture[pixels // side, pixels % side] + 0.85 * lit
+    return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def photo_sheet(photo, drawn, bodies, faces, title, *, path=None, views=(0, -90)):
+    """A row for each pose: the photograph, the body drawn over it, and alone, as the camera sees it and from its left.
+
+    photo: (H, W, 3) uint8; drawn: N such, draw_over's; bodies: (N, V, 3) metres in the camera frame, NaN where the answer holds
+    no pose. path: where to save it as PNG. Returns the matplotlib Figure.
+    """
+    from matplotlib.figure import Figure
+
+    high = 3.0  # inches
+    across = min(high * photo.shape[1] / photo.shape[0], 2 * high)
+    widths = [across, across] + [high] * len(views)
+    lines = textwrap.wrap(title, int(sum(widths) * 12.5)) or [""]
+    height = len(drawn) * (high + GAP) + GAP + LINE * (len(lines) + 1)
+    figure = Figure((sum(widths) + GAP * (len(widths) + 1), height), dpi=128, facecolor="white")
+    for row, (picture, body) in enumerate(zip(drawn, np.asarray(bodies))):
+        upright = body * np.array([1, -1, -1], np.float32)
+        alone = [mesh_image(upright, faces, size=384, view=view, elevation=0.0) for view in views] if np.isfinite(body).all() else []
+        left, bottom = GAP, height - LINE * (len(lines) + 1) - (row + 1) * (high + GAP) + GAP / 2
+        for width, shown in zip(widths, [photo, picture, *alone]):
+            axes = figure.add_axes([left / figure.get_figwidth(), bottom / height, width / figure.get_figwidth(), high / height])
+            axes.imshow(shown)
+            axes.set_axis_off()
+            left += width + GAP
+    figure.text(GAP / figure.get_figwidth(), 1 - 0.12 / height, "\n".join(lines), fontsize=9.5, va="top", color=INK, parse_math=False)
+    if path is not None:
+        with write_atomic(path) as temporary:
+            figure.savefig(temporary, format="png")
+    return figure
+
+
 def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", "side")):
     """A contact sheet: under each sentence its poses as pictures, each seen from `views`.
 

@@ -12,7 +12,7 @@ class Tokens:
     """N prompts, each with its G answers in adjacent rows (R = N*G).
 
     prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right. prompt_pixels:
-    (N, 3, S, S) as the vision tower wants them, prompt_landmarks: (N, M, C), rows of NaN for prompts without; None: no pictures.
+    (N, 3, S, S) as the vision tower wants them, prompt_features: (N, M, C), an encoder's, rows of NaN for prompts without; None: no pictures.
     """
 
     prompt: torch.Tensor
@@ -20,7 +20,7 @@ class Tokens:
     answer: torch.Tensor
     answer_mask: torch.Tensor
     prompt_pixels: torch.Tensor | None = field(default=None, kw_only=True)
-    prompt_landmarks: torch.Tensor | None = field(default=None, kw_only=True)
+    prompt_features: torch.Tensor | None = field(default=None, kw_only=True)
 
 
 @dataclass

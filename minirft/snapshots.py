@@ -4,15 +4,21 @@ Light, background, shape, colours, camera, crop and whatever stands in the way a
 network learns none of them.
 """
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
+from tqdm import tqdm
 
-from .body import JOINT
+from .body import JOINT, InputError
+from .data import grow, to_picture
+from .files import load_npz, save_npz
+from .fit import landmarks
 from .render import camera_axes, rasterise, vertex_normals
-from .vision import NAMES, Person, Region, tokens
+from .vision import CHANNELS, LANDMARKS, NAMES, BlazePose, Person, Region, tokens
 
 OPENCV = np.diag([1.0, -1.0, -1.0]).astype(np.float32)  # right, up, back to x right, y down, z away
 SKIN = np.array([[0.28, 0.17, 0.12], [0.55, 0.36, 0.26], [0.78, 0.57, 0.45], [0.95, 0.79, 0.69]], np.float32)
@@ -23,21 +29,6 @@ LEGS = [JOINT["left_knee"], JOINT["right_knee"]]
 SHOES = [JOINT[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
 
 
-def _places():
-    """For each of BlazePose's landmarks the joint that it moves with and where it is from there, metres, body upright."""
-    on_head = {"nose": (0, 0, 0.12), "eye_inner": (0.015, 0.04, 0.1), "eye": (0.032, 0.04, 0.095),
-               "eye_outer": (0.045, 0.04, 0.085), "ear": (0.075, 0.01, 0.01), "mouth": (0.022, -0.055, 0.095)}
-    on_limbs = {"pinky": ("hand", (0, -0.005, -0.045)), "index": ("hand", (0, 0, 0.035)), "thumb": ("hand", (-0.04, -0.01, 0.05)),
-                "heel": ("ankle", (0, -0.05, -0.045)), "foot_index": ("foot", (0, 0, 0.06))}
-    for name in NAMES:
-        side = "right" if "right" in name else "left"
-        part = name.replace(f"{side}_", "").replace(f"_{side}", "")
-        joint, offset = ("head", on_head[part]) if part in on_head else on_limbs.get(part, (part, (0, 0, 0)))
-        x, y, z = offset
-        yield JOINT[joint if joint == "head" else f"{side}_{joint}"], (x if side == "left" else -x, y, z)
-
-
-LANDMARK_JOINT, LANDMARK_OFFSET = (torch.tensor(column) for column in zip(*_places()))
 # Head, arms, legs: what BlazePose gets wrong of one part of a limb it gets wrong of the others.
 LIMB_OF = [0 if i < 11 else 1 + (i >= 23) * 2 + (i + 1) % 2 for i in range(len(NAMES))]
 HIPS = [NAMES.index("left_hip"), NAMES.index("right_hip")]
@@ -113,8 +104,7 @@ def simulate_landmarks(body, pose, rng):
     """
     count, pose = len(pose), pose.clone()
     pose[:, 0] = torch.from_numpy(np.stack([_camera(rng) for _ in range(count)])) @ pose[:, 0]
-    joints, turned = body.frames(pose, torch.from_numpy(rng.normal(0, 0.8, (count, 10)).astype(np.float32)))
-    world = joints[:, LANDMARK_JOINT] + (turned[:, LANDMARK_JOINT] @ LANDMARK_OFFSET[..., None])[..., 0]  # (M, 33, 3)
+    world = landmarks(body, pose, torch.from_numpy(rng.normal(0, 0.8, (count, 10)).astype(np.float32)))  # (M, 33, 3)
     world = (world - world[:, HIPS].mean(1, keepdim=True)).numpy()
     away = rng.uniform(2.5, 7, (count, 1, 1))
     place = world[..., :2] / (world[..., 2:] / away + 1) / rng.uniform(0.9, 1.4, (count, 1, 1))  # about the size of the crop
@@ -168,3 +158,100 @@ def _backdrop(size, rng):
         box = picture[y : y + height, x : x + width]
         box += rng.uniform(0.2, 0.9) * (_colour(rng) - box)
     return picture
+
+
+@dataclass(frozen=True)
+class Album:
+    """M snapshots and what BlazePose makes of them. Fields as of Snapshot, stacked, and:
+
+    jpeg: M pictures as bytes; tokens: (M, 33, 6), vision.tokens; seen: (M, 33, 2) and world: (M, 33, 3), Person's image and
+    world; visible: (M, 33); found: (M,) bool, the others were looked for in the whole picture.
+    """
+
+    jpeg: list
+    pose: torch.Tensor
+    joints: torch.Tensor
+    pixels: torch.Tensor
+    hidden: torch.Tensor
+    tokens: torch.Tensor
+    seen: torch.Tensor
+    world: torch.Tensor
+    visible: torch.Tensor
+    found: torch.Tensor
+
+    def __len__(self):
+        return len(self.pose)
+
+    def image(self, index):
+        """One as a PIL image."""
+        return Image.open(io.BytesIO(self.jpeg[index])).convert("RGB")
+
+    def person(self, index):
+        """What BlazePose saw in one, a Person; what it did not keep of its region is not needed."""
+        seen = (part[index].numpy() for part in (self.seen, self.world, self.visible))
+        return Person(*seen, 1.0, None)
+
+    def picture(self, index, see):
+        """One as a policy that sees by `see` (data.SEE) takes it."""
+        return to_picture(None if see == "features" else self.image(index), self.tokens[index], see)
+
+
+TENSORS = [part.name for part in fields(Album) if part.name != "jpeg"]
+
+
+def photograph(body, poses, blazepose, rng, *, progress=False, **settings):
+    """Take a snapshot of each of the poses (M, 24, 3, 3), have BlazePose look at it, and keep both: an Album.
+
+    settings: of snapshot."""
+    rows = {name: [] for name in ("jpeg", *TENSORS)}
+    for pose in tqdm(poses, desc="photographs", disable=not progress):
+        shot = snapshot(body, pose, rng, **settings)
+        file = io.BytesIO()
+        Image.fromarray(shot.image).save(file, "jpeg", quality=90)
+        image = Image.open(file).convert("RGB")
+        people = blazepose(image)
+        person = people[0] if people else blazepose.look(image, Region.whole(image))
+        row = {"jpeg": file.getvalue(), "pose": shot.pose, "joints": shot.joints, "pixels": shot.pixels, "hidden": shot.hidden,
+               "tokens": tokens(person), "found": torch.tensor(bool(people))}
+        row |= {name: torch.from_numpy(array.astype(np.float32)) for name, array in
+                (("seen", person.image), ("world", person.world), ("visible", person.visible))}
+        for name, value in row.items():
+            rows[name].append(value)
+    return Album(rows["jpeg"], *(torch.stack(rows[name]) for name in TENSORS))
+
+
+def exam_album(body, poses, *, count, seed=0, progress=True):
+    """Photographs of `count` of the poses (M, 24, 3, 3), picked by seed: an Album."""
+    pick = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))[:count]
+    return photograph(body, poses[pick], BlazePose(), np.random.default_rng(seed), progress=progress)
+
+
+def make_album(body, poses, folder, *, count, seed=0, progress=True, part=250):
+    """Photographs of `count` bodies, put together from poses (M, 24, 3, 3), in files of `part` in a folder.
+
+    A file depends on seed and number alone, and those that are there are left alone: what was stopped goes on.
+    """
+    blazepose, folder = BlazePose(), Path(folder)
+    for index in tqdm(range(-(-count // part)), desc="album", disable=not progress):
+        path = folder / f"{index:04d}.npz"
+        if path.exists():
+            continue
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+        drawn = grow(poses, count=min(part, count - index * part), generator=generator)
+        album = photograph(body, drawn, blazepose, np.random.default_rng((seed, index)))
+        arrays = {name: getattr(album, name).numpy() for name in TENSORS}
+        ends = np.cumsum([len(data) for data in album.jpeg])
+        save_npz(path, **arrays, jpeg=np.frombuffer(b"".join(album.jpeg), np.uint8), ends=ends)
+
+
+def load_album(folder):
+    """The Album in a folder that make_album wrote. Raises InputError for a folder without one, or a broken file."""
+    paths = sorted(Path(folder).glob("[0-9]*.npz"))
+    if not paths:
+        raise InputError(f"{folder}: holds no album; `minirft album --poses FILE --out {folder}` makes one")
+    shapes = {"pose": (24, 3, 3), "joints": (24, 3), "pixels": (24, 2), "hidden": (24,), "tokens": (LANDMARKS, CHANNELS),
+              "seen": (LANDMARKS, 2), "world": (LANDMARKS, 3), "visible": (LANDMARKS,), "found": ()}
+    required = {name: ("bool" if name in ("hidden", "found") else "float", "M", *shape) for name, shape in shapes.items()}
+    parts = [load_npz(path, required=required | {"jpeg": ("int", "B"), "ends": ("int", "M")}) for path in paths]
+    jpeg = [part["jpeg"][start:end].tobytes() for part in parts for start, end in zip([0, *part["ends"][:-1]], part["ends"])]
+    return Album(jpeg, *(torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in TENSORS))

@@ -45,7 +45,11 @@ class SFTConfig:
     talk_share: float = 0.04
     # Share of questions about something else, answered without a pose.
     image_share: float = 0.0
-    # Share of questions about a person seen, by landmarks as BlazePose would give them.
+    # Share of questions about a person seen: by landmarks as BlazePose might give them, or in pictures of the album.
+    album_share: float = 0.5
+    # Share of these that are from the album, if there is one.
+    see: str = "features"
+    # What of a picture the policy looks at: "features" of the pose-aware encoder, "pixels" by its vision tower, "both".
     text_weight: float = 0.2
     # Weight of the answer's cross-entropy, nats per token.
     rotation_weight: float = 1.0
@@ -66,13 +70,15 @@ class SFTConfig:
     # Of the weights, the batches and everything else random.
 
 
-def sft(policy, poses, config, *, body, out, validation=None, resume=False, progress=True):
+def sft(policy, poses, config, *, body, out, album=None, validation=None, validation_album=None, resume=False, progress=True):
     """Teach the policy to answer sentences with poses. Writes out/metrics.jsonl and the checkpoint out/last.
 
-    poses, validation: (M, 24, 3, 3) rotations; body: whose joints the sentences speak of. Returns the policy.
+    poses, validation: (M, 24, 3, 3) rotations; body: whose joints the sentences speak of; album, validation_album: an Album or
+    None. Returns the policy.
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
+    policy.sees = config.see if config.image_share else policy.sees
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]
@@ -85,11 +91,13 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
     if validation is not None:
         pick = torch.randperm(len(validation), generator=torch.Generator().manual_seed(0))[:512]
         exam = exam_samples(validation, pick, body=body, seed=0)
+    shown = [image_sample(pose, validation_album.picture(i, policy.sees), random.Random(0))
+             for i, pose in enumerate(validation_album.pose)] if validation_album else None
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
     with stop_asked() as asked:
         for step in bar:
             policy.train()
-            batch = fresh_samples(poses, body, weights, config.batch_size, config, step)
+            batch = fresh_samples(poses, body, weights, config.batch_size, config, step, album, policy.sees)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * schedule(step, config)
             optimizer.zero_grad()
@@ -103,6 +111,9 @@ def sft(policy, poses, config, *, body, out, validation=None, resume=False, prog
             descend(optimizer, step=step, clip_norm=config.clip_norm, out=out, save=save)
             if exam and ((step + 1) % config.validate_every == 0 or step + 1 == config.steps):
                 metrics |= {f"val_{k}": v for k, v in examine(policy, exam, body).items()}
+                if shown:
+                    seen = examine(policy, shown, body)
+                    metrics |= {f"val_image_{k}": seen[k] for k in ("text", "rotation", "std", "mpjpe_mm")}
                 bar.set_postfix_str(f"satisfied {metrics['val_satisfied']:.3f}, {metrics['val_mpjpe_mm']:.0f} mm")
             end_step(metrics, steps=config.steps, every=config.save_every, out=out, save=save, asked=asked)
     return policy.eval()
@@ -116,8 +127,11 @@ def schedule(step, config):
     return 0.5 * (1 + torch.cos(torch.tensor(along * torch.pi)).item())
 
 
-def fresh_samples(poses, body, weights, count, config, step):
-    """The samples of one step, talk among them, the same for the same seed and step."""
+def fresh_samples(poses, body, weights, count, config, step, album=None, see=None):
+    """The samples of one step, pictures and talk among them, the same for the same seed and step.
+
+    album: an Album from which some of the pictures are, or None; see: what the policy sees of them, one of data.SEE.
+    """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     rng = random.Random(f"{config.seed}/{step}")
     talk = sum(rng.random() < config.talk_share for _ in range(count))
@@ -126,9 +140,14 @@ def fresh_samples(poses, body, weights, count, config, step):
     told, shown = drawn[seen:], drawn[:seen]
     true = captions.holds(body.joints(told))
     samples = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(told, true)]
-    if seen:
+    if album:
+        kept = [i for i in range(seen) if rng.random() >= config.album_share and see != "pixels"]
+        for i in rng.choices(range(len(album)), k=seen - len(kept)):
+            samples.append(image_sample(album.pose[i], album.picture(i, see), rng))
+        shown = shown[kept]
+    if len(shown):
         views = simulate_landmarks(body, shown, np.random.default_rng((config.seed, step)))
-        samples += [image_sample(pose, Picture(landmarks=tokens), rng) for pose, tokens in zip(*views)]
+        samples += [image_sample(pose, Picture(features=tokens), rng) for pose, tokens in zip(*views)]
     return samples + [talk_sample(rng) for _ in range(talk)]
 
 
@@ -208,7 +227,7 @@ class RFTConfig:
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 1.0, "plausible": 0.5,
-                                                          "joint": 0.2, "format": 0.5, "similarity": 0.1})
+                                                          "joint": 0.2, "aligned": 0.1, "format": 0.5, "similarity": 0.1})
     # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight.
     scale: str = "none"
     # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that
@@ -223,6 +242,8 @@ class RFTConfig:
     # Share of questions about something else, to be answered without a pose.
     image_share: float = 0.0
     # Share of questions about a person seen, rewarded by how near the joints come.
+    album_share: float = 0.5
+    # Share of these that are from the album, if there is one.
     lr: float = 1e-3
     # Peak learning rate of AdamW on the head, reached after `warmup` steps, then a cosine to zero.
     adapter_lr: float = 3e-4
@@ -259,11 +280,11 @@ class RFTConfig:
             raise InputError(f"{', '.join(wrong)} cannot be; see the comments of RFTConfig")
 
 
-def rft(policy, poses, config, *, critics, out, look=None, resume=False, progress=True):
+def rft(policy, poses, config, *, critics, out, album=None, look=None, resume=False, progress=True):
     """Align the policy by reward with HyGRPO. Writes out/metrics.jsonl and the checkpoint out/last.
 
     policy: a PosePolicy without an adapter `rft`; as it stands it is the reference. poses: (M, 24, 3, 3), of which the
-    questions speak. look: look(policy, step) every `look_every` steps; the metrics it returns are logged.
+    questions speak; album: an Album of pictures to ask about, or None. look: look(policy, step) every `look_every` steps; the metrics it returns are logged.
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """
     out = Path(out)
@@ -280,7 +301,7 @@ def rft(policy, poses, config, *, critics, out, look=None, resume=False, progres
         for step in bar:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * schedule(step, config)
-            samples = fresh_samples(poses, critics.body, weights, config.prompts, config, step)
+            samples = fresh_samples(poses, critics.body, weights, config.prompts, config, step, album, policy.sees)
             samples.sort(key=by_length)  # so that little of a micro-batch is padding
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
             rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,

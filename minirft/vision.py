@@ -91,6 +91,11 @@ class Region:
         x, y = above - middle
         return cls(middle, 2.5 * float(np.hypot(x, y)), float(np.arctan2(x, -y)))
 
+    @classmethod
+    def whole(cls, image):
+        """The square about all of a PIL image, upright."""
+        return cls(np.array(image.size) / 2, float(max(image.size)), 0.0)
+
 
 @dataclass
 class Person:
@@ -107,6 +112,23 @@ class Person:
     region: Region
 
 
+def open_photo(path):
+    """A photograph (jpg, png) as a PIL image in RGB, turned as the camera was held. Raises InputError for what is none."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except Exception as error:  # Pillow raises a dozen kinds on broken or hostile files
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read as a picture ({reason}); give a jpg or png, of a video one frame") from None
+
+
+def crop_person(image, person):
+    """The upright square of a PIL image with all of a person in it and a quarter around, as a PIL image."""
+    low, high = person.image.min(0), person.image.max(0)
+    region = Region((low + high) / 2, 1.25 * float((high - low).max()), 0.0)
+    return _crop(image, region, DETECTOR_SIDE)
+
+
 class BlazePose:
     """Finds people in photographs and their landmarks. folder: where its files are, None to fetch them."""
 
@@ -116,7 +138,7 @@ class BlazePose:
         folder = fetch_blazepose() if folder is None else Path(folder)
         self._networks = []
         for name in FILES:
-            network = Interpreter(model_path=str(folder / Path(name).name), num_threads=2)
+            network = Interpreter(model_path=str(folder / Path(name).name), num_threads=torch.get_num_threads())
             network.allocate_tensors()
             self._networks.append(network)
 
@@ -210,16 +232,22 @@ def _turn(angle):
 
 
 class Projector(nn.Module):
-    """An encoder's tokens (..., M, C) to the language model's width (..., M, H), each place with an offset of its own."""
+    """An encoder's T tokens of C numbers (..., T, C) to `count` of the language model's width (..., count, H).
 
-    def __init__(self, width, *, count=LANDMARKS, channels=CHANNELS):
+    Each of these is made of all of those: where a limb is says little without where the others are.
+    shape: (T, C), BlazePose's by default.
+    """
+
+    def __init__(self, width, *, shape=(LANDMARKS, CHANNELS), count=8, hidden=512, narrow=16):
         super().__init__()
-        self.places = nn.Parameter(torch.zeros(count, width))
-        self.layers = nn.ModuleList([nn.Linear(channels, width), nn.Linear(width, width)])
+        self.shape, self.count = tuple(shape), count
+        places, channels = shape
+        self.narrow = nn.Linear(channels, narrow)
+        self.layers = nn.Sequential(nn.Linear(places * narrow, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
+                                    nn.Linear(hidden, count * width))
 
-    def forward(self, seen):
-        first, second = self.layers
-        return second(nn.functional.gelu(first(seen) + self.places))
+    def forward(self, features):
+        return self.layers(self.narrow(features).flatten(-2)).unflatten(-1, (self.count, -1))
 
 
 def tokens(person):
@@ -234,14 +262,17 @@ def tokens(person):
     return torch.from_numpy(np.concatenate([world, person.visible[:, None], place], 1).astype(np.float32))
 
 
-def stack_pictures(pictures, side):
-    """N Pictures as a policy's tensors, rows of NaN for what they lack: pixels (N, 3, side, side), landmarks (N, 33, 6)."""
+def stack_pictures(pictures, side, shape):
+    """N Pictures as a policy's tensors, rows of NaN for what they lack: pixels (N, 3, side, side), features (N, *shape)."""
     pixels = torch.full((len(pictures), 3, side, side), torch.nan)
-    landmarks = torch.full((len(pictures), LANDMARKS, CHANNELS), torch.nan)
+    features = torch.full((len(pictures), *shape), torch.nan)
     for i, picture in enumerate(pictures):
         if picture.pixels is not None:
             resized = np.array(Image.fromarray(picture.pixels).resize((side, side), Image.Resampling.BICUBIC))
             pixels[i] = ((torch.from_numpy(resized) / 255 - CLIP_MEAN) / CLIP_STD).permute(2, 0, 1)
-        if picture.landmarks is not None:
-            landmarks[i] = picture.landmarks
-    return pixels, landmarks
+        if picture.features is not None:
+            if picture.features.shape != shape:
+                raise InputError(f"a picture's features are {tuple(picture.features.shape)}, this policy was taught with {shape}; "
+                                 "use the encoder that it was taught with")
+            features[i] = picture.features
+    return pixels, features

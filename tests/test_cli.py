@@ -373,7 +373,7 @@ def test_marks_of_the_tokenizer_in_a_sentence_do_no_harm(tmp_path):
 
 
 def test_more_prompts_than_fit_at_once_are_all_answered(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("minirft.cli.SHOWN", 2)
+    monkeypatch.setattr("minirft.answer.ON_A_SHEET", 2)
     (tmp_path / "p.txt").write_text("raise both arms\nkneel down\nbend forward\n" * 100)
     assert run("generate", "--prompts", tmp_path / "p.txt", "--out", tmp_path / "out") == 0
     assert "poses.npz has all" in capsys.readouterr().out
@@ -446,7 +446,7 @@ def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_pat
     draw = minirft.train.fresh_samples
 
     def stop_at_1(*arguments):
-        if arguments[-1] == 1:
+        if arguments[5] == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return draw(*arguments)
 
@@ -542,7 +542,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batche
     draw = minirft.train.fresh_samples
 
     def stop_at_1(*arguments):
-        if arguments[-1] == 1:
+        if arguments[5] == 1:
             os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
         return draw(*arguments)
 

@@ -267,7 +267,7 @@ def test_what_is_sampled_with_pictures_is_scored_with_them(policy):
     torch.testing.assert_close(scores.mean, rollout.scores.mean, rtol=1e-4, atol=1e-4)
     alone = policy.encode(QUESTIONS, ["It is <POSE>."] * 3, pictures())  # one answer each: read in one go
     shown = (alone.prompt == policy.model.config.image_token_id).sum(1)
-    assert shown.tolist() == [49 + 33, 33, 0]
+    assert shown.tolist() == [49 + 8, 8, 0]
 
 
 def test_a_question_without_a_picture_is_answered_as_among_questions_without(policy):
@@ -280,7 +280,7 @@ def test_each_part_of_a_picture_changes_the_answer_and_learns(fresh):
         return fresh.score(fresh.encode(QUESTIONS, ["It is <POSE>."] * 3, list(seen))).mean
 
     one, points, none = pictures()
-    other_landmarks, other_pixels = Picture(one.pixels, points.landmarks), Picture(255 - one.pixels, one.landmarks)
+    other_landmarks, other_pixels = Picture(one.pixels, points.features), Picture(255 - one.pixels, one.features)
     torch.nn.init.normal_(fresh.head.layers[-1].weight)
     before = mean(one, points, none)
     for other in (other_landmarks, other_pixels):
@@ -288,19 +288,38 @@ def test_each_part_of_a_picture_changes_the_answer_and_learns(fresh):
         assert (after[0] - before[0]).abs().max() > 1e-4 and torch.allclose(after[1:], before[1:], atol=1e-5)
     before.square().sum().backward()
     learning = [p for name, p in fresh.named_parameters() if name.startswith("projector.") or "patch_embedding" in name]
-    assert len(learning) == 6 and all(p.grad is not None and p.grad.abs().max() > 0 for p in learning)
+    assert len(learning) == 9 and all(p.grad is not None and p.grad.abs().max() > 0 for p in learning)
 
 
 def test_a_policy_that_sees_is_saved_with_its_eyes(fresh, tmp_path):
-    torch.nn.init.normal_(fresh.projector.places), torch.nn.init.normal_(fresh.head.layers[-1].weight)
+    torch.nn.init.normal_(fresh.projector.narrow.weight), torch.nn.init.normal_(fresh.head.layers[-1].weight)
+    fresh.sees = "both"
     fresh.save_pretrained(tmp_path)
-    tokens = fresh.encode(QUESTIONS, ["It is <POSE>."] * 3, pictures())
-    torch.testing.assert_close(PosePolicy.from_pretrained(tmp_path).score(tokens).mean, fresh.eval().score(tokens).mean)
+    tokens, again = fresh.encode(QUESTIONS, ["It is <POSE>."] * 3, pictures()), PosePolicy.from_pretrained(tmp_path)
+    torch.testing.assert_close(again.score(tokens).mean, fresh.eval().score(tokens).mean)
+    assert again.must_see() == "both"
+
+
+def test_a_policy_that_has_not_learnt_to_see_says_so(fresh):
+    with pytest.raises(InputError, match="has not learnt to see.*--image-share"):
+        fresh.must_see()
+
+
+def test_another_encoders_tokens_are_read_and_come_back_from_disk(fresh, tmp_path):
+    """Such as HMR2.0's ViT-H, 192 tokens of 1,280 numbers; a policy refuses those of an encoder that it was not made for."""
+    wide = PosePolicy(fresh.model, fresh.tokenizer, fresh.head, name="mini", features=(192, 1280))
+    seen = [Picture(None, torch.randn(192, 1280, generator=torch.Generator().manual_seed(0)))]
+    tokens = wide.encode(["How does this person stand?"], ["It is <POSE>."], seen)
+    assert (tokens.prompt == wide.model.config.image_token_id).sum() == 8
+    wide.save_pretrained(tmp_path)
+    torch.testing.assert_close(PosePolicy.from_pretrained(tmp_path).score(tokens).mean, wide.eval().score(tokens).mean)
+    with pytest.raises(InputError, match=r"\(192, 1280\).*\(33, 6\).*encoder"):
+        fresh.encode(["How does this person stand?"], None, seen)
 
 
 def test_the_mark_of_a_picture_typed_into_a_question_takes_no_picture_away(policy):
     questions = ["What does <image> show?", "<image> <image>", "hello"]
     tokens = policy.encode(questions, ["It is <POSE>."] * 3, pictures())
-    assert (tokens.prompt == policy.model.config.image_token_id).sum(1).tolist() == [49 + 33 + 1, 33 + 2, 0]
+    assert (tokens.prompt == policy.model.config.image_token_id).sum(1).tolist() == [49 + 8 + 1, 8 + 2, 0]
     here, alone = (policy.score(t).mean for t in (tokens, policy.encode(questions[1:2], ["It is <POSE>."], pictures()[1:2])))
     torch.testing.assert_close(here[1:2], alone, rtol=1e-4, atol=1e-4)

@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from minirft import captions, critics, rewards, train
+from minirft import captions, critics, evaluate, rewards, train
 from minirft.body import DATA, InputError, load_body
 from minirft.critics import Critics
 from minirft.data import Sample, load_poses
@@ -34,7 +34,7 @@ def run(poses, tools, out, *, steps=4, resume=False, stop_at=None, monkeypatch=N
         real = train.fresh_samples
 
         def batch(*arguments):
-            if arguments[-1] == stop_at:
+            if arguments[5] == stop_at:
                 os.kill(os.getpid(), signal.SIGINT)
             return real(*arguments)
 
@@ -151,11 +151,16 @@ def test_a_person_seen_is_rewarded_for_joints_and_nothing_that_sentences_are_rew
     assert (shown & posed).any() and (~shown & posed).any()
     for name in ("semantic", "verifiable", "plausible"):
         assert of_poses[name][shown].abs().max() == 0
-    assert of_poses["joint"][~shown].abs().max() == 0 and (of_poses["joint"][shown & posed] > 0).all()
+    for name in ("joint", "aligned"):
+        assert of_poses[name][~shown].abs().max() == 0 and (of_poses[name][shown & posed] > 0).all()
+    assert (of_poses["aligned"] >= of_poses["joint"]).float().mean() > 0.99  # aligned, a pose can hardly be further off
     row = (shown & posed).nonzero()[0, 0]
     drawn = rollout.pose[posed[:row].sum()]
     truth = tools.body.joints(samples[row // config.group_size].pose)
     torch.testing.assert_close(of_poses["joint"][row], rewards.joint_location(tools.body.joints(drawn), truth))
+    joints = tools.body.joints(drawn)
+    off = evaluate.pa_mpjpe_mm(joints, truth.expand_as(joints)) / 1000
+    torch.testing.assert_close(of_poses["aligned"][row], 1 / (off + 0.05), rtol=1e-4, atol=1e-4)
     _, logged = critics.rft_loss(policy, batch, config, prompts=config.prompts)
     assert logged["pose_clipped"] == 0.0  # scored with the pictures that it was sampled with
 

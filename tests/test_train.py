@@ -36,7 +36,7 @@ def run(poses, body, out, *, steps=4, resume=False, stop_at=None, monkeypatch=No
         real = train.fresh_samples
 
         def batch(*arguments):
-            if arguments[-1] == stop_at:
+            if arguments[5] == stop_at:
                 os.kill(os.getpid(), signal.SIGINT)
             return real(*arguments)
 
@@ -70,7 +70,7 @@ def test_a_run_killed_between_checkpoints_resumes_from_the_last_one(poses, body,
         raise SystemExit  # no chance to save, as after `kill -9`
 
     real = train.fresh_samples
-    monkeypatch.setattr(train, "fresh_samples", lambda *a: killed() if a[-1] == 3 else real(*a))
+    monkeypatch.setattr(train, "fresh_samples", lambda *a: killed() if a[5] == 3 else real(*a))
     with pytest.raises(SystemExit):
         run(poses, body, tmp_path / "cut")
     monkeypatch.undo()
@@ -147,10 +147,10 @@ def test_pictures_and_sentences_are_learnt_together(poses, body, tmp_path):
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     samples = train.fresh_samples(poses, body, weights, 200, config, 0)
     shown = [s for s in samples if s.task == "image"]
-    assert 70 < len(shown) < 130 and all(s.picture.landmarks.shape == (33, 6) and not s.statements for s in shown)
+    assert 70 < len(shown) < 130 and all(s.picture.features.shape == (33, 6) and not s.statements for s in shown)
     assert all(s.picture is None for s in samples if s.caption)
     again = train.fresh_samples(poses, body, weights, 200, config, 0)
-    assert all(torch.equal(a.picture.landmarks, b.picture.landmarks) for a, b in zip(shown, (s for s in again if s.task == "image")))
+    assert all(torch.equal(a.picture.features, b.picture.features) for a, b in zip(shown, (s for s in again if s.task == "image")))
     train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 2 and all(np.isfinite(line["joint"]) for line in lines)

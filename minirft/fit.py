@@ -1,0 +1,87 @@
+"""A pose and a photograph held against each other: where the body's landmarks fall in it, and how far from those seen there.
+
+The camera is weak perspective: a scale and a shift, the best there are for the pose. Good for choosing among poses and for
+a last correction of one; what lies in depth, landmarks in a picture do not tell.
+"""
+
+import torch
+
+from .body import JOINT, to_6d
+from .rollout import to_pose
+from .vision import NAMES
+
+SIGMA = 0.02  # how far a landmark seen lies from the true one, of the person's size
+
+
+def _places():
+    """For each of BlazePose's landmarks the joint that it moves with and where it is from there, metres, body upright."""
+    on_head = {"nose": (0, 0, 0.12), "eye_inner": (0.015, 0.04, 0.1), "eye": (0.032, 0.04, 0.095),
+               "eye_outer": (0.045, 0.04, 0.085), "ear": (0.075, 0.01, 0.01), "mouth": (0.022, -0.055, 0.095)}
+    on_limbs = {"pinky": ("hand", (0, -0.005, -0.045)), "index": ("hand", (0, 0, 0.035)), "thumb": ("hand", (-0.04, -0.01, 0.05)),
+                "heel": ("ankle", (0, -0.05, -0.045)), "foot_index": ("foot", (0, 0, 0.06))}
+    for name in NAMES:
+        side = "right" if "right" in name else "left"
+        part = name.replace(f"{side}_", "").replace(f"_{side}", "")
+        joint, offset = ("head", on_head[part]) if part in on_head else on_limbs.get(part, (part, (0, 0, 0)))
+        x, y, z = offset
+        yield JOINT[joint if joint == "head" else f"{side}_{joint}"], (x if side == "left" else -x, y, z)
+
+
+LANDMARK_JOINT, LANDMARK_OFFSET = (torch.tensor(column) for column in zip(*_places()))
+
+
+def landmarks(body, pose, betas=None):
+    """The landmarks of vision.NAMES on a body: pose (..., 24, 3, 3) to (..., 33, 3) metres, differentiable."""
+    joints, turned = body.frames(pose, betas)
+    return joints[..., LANDMARK_JOINT, :] + (turned[..., LANDMARK_JOINT, :, :] @ LANDMARK_OFFSET.to(pose)[..., None])[..., 0]
+
+
+def camera(points, person):
+    """The scale (..., 1, 1) and shift (..., 1, 2) that bring points (..., 33, 3) of the camera frame nearest to a person's
+    landmarks: pixel = scale * (x, y) + shift. What is surely visible counts most."""
+    flat, seen = points[..., :2], torch.as_tensor(person.image).to(points)
+    weight = _weights(person).to(points)[:, None]
+    middle, target = (weight * flat).sum(-2, keepdim=True), (weight * seen).sum(-2, keepdim=True)
+    centred = flat - middle
+    scale = ((weight * centred * (seen - target)).sum((-2, -1), keepdim=True)
+             / (weight * centred.square()).sum((-2, -1), keepdim=True)).clamp(min=1e-3)  # never upside down
+    return scale, target - scale * middle
+
+
+def residuals(body, pose, person):
+    """How far each landmark of a pose (..., 24, 3, 3) falls from the one seen, of the person's size: (..., 33)."""
+    points = landmarks(body, pose)
+    scale, shift = camera(points, person)
+    seen = torch.as_tensor(person.image).to(pose)
+    return (scale * points[..., :2] + shift - seen).square().sum(-1).clamp(min=1e-12).sqrt() / person_size(person)
+
+
+def misfit(body, pose, person):
+    """One number for `residuals`, visible landmarks first: their root mean square, (..., 24, 3, 3) to (...)."""
+    return (residuals(body, pose, person).square() * _weights(person).to(pose)).sum(-1).sqrt()
+
+
+def refine(body, pose, std, person, *, steps=60, rate=0.02):
+    """Move a pose (24, 3, 3) to where landmarks and policy agree best: the policy's Gaussian, of std (132,), about the pose is
+    the prior, SIGMA a landmark's error. Returns (24, 3, 3)."""
+    start = to_6d(pose[:22]).flatten()
+    moved = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([moved], lr=rate)
+    weight = _weights(person).to(pose) * len(NAMES)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        off = residuals(body, to_pose(moved), person) / SIGMA
+        loss = (weight * off.square()).sum() / 2 + ((moved - start) / std).square().sum() / 2
+        loss.backward()
+        optimizer.step()
+    return to_pose(moved.detach())
+
+
+def person_size(person):
+    """The longer side, in pixels, of the box about the landmarks."""
+    return float((person.image.max(0) - person.image.min(0)).max())
+
+
+def _weights(person):
+    weight = torch.as_tensor(person.visible, dtype=torch.float32).clamp(min=0.05)
+    return weight / weight.sum()
