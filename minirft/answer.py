@@ -52,9 +52,8 @@ def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, 
         off = misfit(body, pose, person)  # NaN where there is no pose
         pose, answers, log_prob = pick(off.nan_to_num(torch.inf), n, pose, answers, log_prob)
     if fit:
-        scores = policy.sample([question], pictures=shown, temperature=0.0, generator=torch.Generator(policy.device)).scores
-        for k in (~pose[0].isnan().flatten(1).any(1)).nonzero()[:, 0].tolist() if len(scores.std) else ():
-            pose[0, k] = refine(body, pose[0, k], scores.std[0].detach().cpu(), person)
+        std = policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
+        pose = refine(body, pose, std.nan_to_num(0.1)[:, None], person)  # NaN stays NaN
     scale, shift = camera(landmarks(body, pose[0]), person)  # (n, 1, 1), (n, 1, 2)
     save_poses(out / "poses.npz", body, pose, answers, log_prob, [question], frame="camera", landmarks=person.image,
                camera=torch.cat([scale[:, 0], shift[:, 0]], 1)[None].numpy())

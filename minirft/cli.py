@@ -163,25 +163,34 @@ def rft(arguments):
     """Align a model by reward: HyGRPO, or GRPO on its words alone."""
     from . import train
     from .critics import Critics, read_rewards
-    from .evaluate import Instruments, exam_samples, verdict
+    from .evaluate import Instruments, evaluate_pictures, exam_samples, verdict
     from .policy import PosePolicy
+    from .snapshots import exam_album, load_album
 
     body, out, seed = load_body(arguments.body), Path(arguments.out), arguments.seed
     weights, own = read_rewards(arguments.reward, train.RFTConfig().reward_weights)
     config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, lr=arguments.lr,
-                             poses_per_answer=arguments.poses_per_answer, reward_weights=weights)
+                             prompts=arguments.questions, poses_per_answer=arguments.poses_per_answer, reward_weights=weights,
+                             image_share=arguments.image_share)
+    album = load_album(arguments.album) if arguments.album else None
     unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
     tools = Instruments.load(body, unseen)
-    pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:300]
+    pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
+    pictures = exam_album(body, unseen, count=EXAM // 2) if album else None
     exam, shown = exam_samples(unseen, pick, body=body, seed=seed), read_prompts(path=DATA / "prompts.txt")[:6]
 
     def look(policy, step):
         pose_sheet(body, policy.generate(shown)[0].cpu(), shown, path=out / f"step_{step:05d}.png")
-        return {f"val_{k}": v for k, v in verdict(policy, exam, tools).items()}
+        metrics = verdict(policy, exam, tools)
+        if pictures:
+            seen = evaluate_pictures(policy, pictures, body=body, progress=False)
+            metrics |= {f"image_{k}": seen[k] for k in ("mpjpe_mm", "pa_mpjpe_mm", "misfit")}
+        return {f"val_{k}": v for k, v in metrics.items()}
 
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
-    train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, look=look, resume=arguments.resume)
+    train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
+              resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
 
 
@@ -319,7 +328,7 @@ def _parser():
     add(rft, model, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
-        ("--lr", "peak learning rate", rate | {"default": 1e-3}),
+        ("--questions", "a step", count | {"default": 64}), ("--lr", "peak learning rate", rate | {"default": 1e-3}), share, pictures,
         ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
          {"action": "append", "default": [], "metavar": "REWARD"}),
         ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}),

@@ -88,41 +88,48 @@ def evaluate_pictures(policy, album, *, body, seed=0, name=None, progress=True):
     """The report on an Album of photographs, {metric: {"mean", "samples", "best_of_8", "refined": value}}, as
     data/results/README.md defines it. Raises InputError for a policy that has not learnt to see."""
     see = policy.must_see()
-    questions = [random.Random(f"{seed}/{i}").choice(SHOWN) for i in range(len(album))]
     found = {"mean": [], "samples": [], "best_of_8": [], "refined": []}
-    std = torch.full((len(album), 132), torch.nan)
-    for i in tqdm(range(0, len(album), 50), desc="evaluate", disable=not progress):
-        part = range(i, min(i + 50, len(album)))
-        asked, shown = [questions[k] for k in part], [album.picture(k, see) for k in part]
-        pose = policy.generate(asked, pictures=shown, n=DRAWS, seed=seed + i)[0].cpu()  # (P, DRAWS, 24, 3, 3)
-        likeliest = policy.sample(asked, pictures=shown, temperature=0.0, generator=torch.Generator(policy.device)).scores
-        std[i : i + len(part)][likeliest.has_pose.cpu()] = likeliest.std.detach().cpu()
-        people = [album.person(k) for k in part]
-        off = torch.stack([misfit(body, row, person) for row, person in zip(pose, people)]).nan_to_num(torch.inf)
-        found["mean"].append(pose[:, :1])
-        found["samples"].append(pose[:, 1:])
-        found["best_of_8"].append(pose[torch.arange(len(pose)), off.argmin(1)][:, None])
-        found["refined"].append(torch.stack([refine(body, *one) for one in zip(pose[:, 0], std[part], people)])[:, None])
-    found = {name: torch.cat(poses) for name, poses in found.items()}
-    report = {"model": name or policy.name, "task": "image", "sees": see, "seed": seed, "body": body.name,
-              "joints": "open-24", "pictures": len(album), "found": album.found.float().mean().item(),
-              "missing_mm": MISSING_MM, "mpjpe_mm": {}, "pa_mpjpe_mm": {}, "misfit": {}}
+    stds = []
+    for start in tqdm(range(0, len(album), 50), desc="evaluate", disable=not progress):
+        part = range(start, min(start + 50, len(album)))
+        questions = [random.Random(f"{seed}/{i}").choice(SHOWN) for i in part]
+        pictures = [album.picture(i, see) for i in part]
+        pose = policy.generate(questions, pictures=pictures, n=DRAWS, seed=seed + start)[0].cpu()  # (P, DRAWS, 24, 3, 3)
+        _, std = policy.gaussian(questions, pictures)
+        best = misfit(body, pose, album.person(part, draws=True)).nan_to_num(torch.inf).argmin(1)
+        refined = refine(body, pose[:, 0], std.cpu(), album.person(part))
+        parts = pose[:, :1], pose[:, 1:], pose[torch.arange(len(pose)), best][:, None], refined[:, None]
+        for kept, column in zip(found.values(), parts):
+            kept.append(column)
+        stds.append(std.cpu())
+    found, std = {column: torch.cat(poses) for column, poses in found.items()}, torch.cat(stds)
+    report = {"model": name or policy.name, "task": "image", "sees": see, "seed": seed, "body": body.name, "joints": "open-24",
+              "pictures": len(album), "found": album.found.float().mean().item(), "missing_mm": MISSING_MM, "draws": DRAWS}
+    there = ~std.isnan().any(1)
+    report["calibration"] = calibration(found["mean"][there, 0], std[there], album.pose[there])
+    return report | picture_errors(found, album, body)
+
+
+def picture_errors(found, album, body):
+    """How far poses are from the truth of an Album: {column: (M, K, 24, 3, 3)}, NaN for none, to {metric: {column: value}}.
+
+    "twelve" holds the same over the joints that BlazePose names too, with its own landmarks as one more column.
+    """
+    report = {metric: {} for metric in ("mpjpe_mm", "pa_mpjpe_mm", "misfit")}
     twelve = {"mpjpe_mm": {}, "pa_mpjpe_mm": {}}
     for column, poses in found.items():
         missing, joints = poses.isnan().flatten(2).any(-1), body.joints(poses)
         truth = album.joints[:, None].expand_as(joints)
         report["mpjpe_mm"][column] = _average(mpjpe_mm(joints, truth), missing)
         report["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, joints, truth, missing), missing)
-        off = torch.stack([misfit(body, row, album.person(i)) for i, row in enumerate(poses)])
-        report["misfit"][column] = off.nanmean().item()
+        report["misfit"][column] = misfit(body, poses, album.person(range(len(album)), draws=True)).nanmean().item()
         ours, theirs = joints[..., TWELVE, :], truth[..., TWELVE, :]
         twelve["mpjpe_mm"][column] = _average(hip_mpjpe_mm(ours, theirs), missing)
         twelve["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, ours, theirs, missing), missing)
-    world, truth = album.world[:, SAME_TWELVE], album.joints[:, TWELVE]
-    twelve["mpjpe_mm"]["blazepose"] = hip_mpjpe_mm(world, truth).mean().item()
-    twelve["pa_mpjpe_mm"]["blazepose"] = pa_mpjpe_mm(world, truth).mean().item()
-    mean, there = found["mean"][:, 0], ~std.isnan().any(1)
-    return report | {"twelve": twelve, "calibration": calibration(mean[there], std[there], album.pose[there])}
+    seen, truth = album.world[:, SAME_TWELVE], album.joints[:, TWELVE]
+    twelve["mpjpe_mm"]["blazepose"] = hip_mpjpe_mm(seen, truth).mean().item()
+    twelve["pa_mpjpe_mm"]["blazepose"] = pa_mpjpe_mm(seen, truth).mean().item()
+    return report | {"twelve": twelve}
 
 
 def hip_mpjpe_mm(predicted, truth):

@@ -1,7 +1,8 @@
 """A pose and a photograph held against each other: where the body's landmarks fall in it, and how far from those seen there.
 
 The camera is weak perspective: a scale and a shift, the best there are for the pose. Good for choosing among poses and for
-a last correction of one; what lies in depth, landmarks in a picture do not tell.
+a last correction of one; what lies in depth, landmarks in a picture do not tell. A person here is a vision.Person, or many
+in one, of arrays (..., 33, 2) and (..., 33) that broadcast with the poses.
 """
 
 import torch
@@ -40,7 +41,7 @@ def camera(points, person):
     """The scale (..., 1, 1) and shift (..., 1, 2) that bring points (..., 33, 3) of the camera frame nearest to a person's
     landmarks: pixel = scale * (x, y) + shift. What is surely visible counts most."""
     flat, seen = points[..., :2], torch.as_tensor(person.image).to(points)
-    weight = _weights(person).to(points)[:, None]
+    weight = _weights(person).to(points)[..., None]
     middle, target = (weight * flat).sum(-2, keepdim=True), (weight * seen).sum(-2, keepdim=True)
     centred = flat - middle
     scale = ((weight * centred * (seen - target)).sum((-2, -1), keepdim=True)
@@ -53,7 +54,8 @@ def residuals(body, pose, person):
     points = landmarks(body, pose)
     scale, shift = camera(points, person)
     seen = torch.as_tensor(person.image).to(pose)
-    return (scale * points[..., :2] + shift - seen).square().sum(-1).clamp(min=1e-12).sqrt() / person_size(person)
+    size = (seen.amax(-2) - seen.amin(-2)).amax(-1, keepdim=True)  # the longer side of the box about the landmarks, pixels
+    return (scale * points[..., :2] + shift - seen).square().sum(-1).clamp(min=1e-12).sqrt() / size
 
 
 def misfit(body, pose, person):
@@ -62,9 +64,9 @@ def misfit(body, pose, person):
 
 
 def refine(body, pose, std, person, *, steps=60, rate=0.02):
-    """Move a pose (24, 3, 3) to where landmarks and policy agree best: the policy's Gaussian, of std (132,), about the pose is
-    the prior, SIGMA a landmark's error. Returns (24, 3, 3)."""
-    start = to_6d(pose[:22]).flatten()
+    """Move poses (..., 24, 3, 3) to where landmarks and policy agree best: the policy's Gaussian, of std (..., 132), about the
+    pose is the prior, SIGMA a landmark's error. Returns (..., 24, 3, 3)."""
+    start = to_6d(pose[..., :22, :, :]).flatten(-2)
     moved = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([moved], lr=rate)
     weight = _weights(person).to(pose) * len(NAMES)
@@ -77,11 +79,6 @@ def refine(body, pose, std, person, *, steps=60, rate=0.02):
     return to_pose(moved.detach())
 
 
-def person_size(person):
-    """The longer side, in pixels, of the box about the landmarks."""
-    return float((person.image.max(0) - person.image.min(0)).max())
-
-
 def _weights(person):
     weight = torch.as_tensor(person.visible, dtype=torch.float32).clamp(min=0.05)
-    return weight / weight.sum()
+    return weight / weight.sum(-1, keepdim=True)

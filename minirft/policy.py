@@ -242,6 +242,14 @@ class PosePolicy(Checkpoint, nn.Module):
         texts = [[a for group in rows for a in group] for rows in zip(*answers)]
         return torch.cat(pose, 1), texts, torch.cat(log_prob, 1)
 
+    def gaussian(self, questions, pictures=None):
+        """What the head says at the likeliest answer's <POSE>: mean and std (P, 132), NaN for an answer without."""
+        generator = torch.Generator(self.device)  # nothing is drawn with it that is looked at
+        scores = self.sample(questions, pictures=pictures, temperature=0.0, generator=generator).scores
+        out = torch.full((2, len(questions), scores.mean.shape[-1]), torch.nan, device=self.device)
+        out[:, scores.has_pose] = torch.stack([scores.mean, scores.std])
+        return out
+
     def _pick(self, rollout, *, mean):
         """A rollout as (pose (N, G, 24, 3, 3), N lists of G answers, log_prob (N, G)), its means or its draws."""
         prompts, scores = len(rollout.prompt), rollout.scores

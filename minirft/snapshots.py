@@ -186,10 +186,10 @@ class Album:
         """One as a PIL image."""
         return Image.open(io.BytesIO(self.jpeg[index])).convert("RGB")
 
-    def person(self, index):
-        """What BlazePose saw in one, a Person; what it did not keep of its region is not needed."""
+    def person(self, index, *, draws=False):
+        """What BlazePose saw in one picture, or in several, for fit.py; draws: for several poses of each."""
         seen = (part[index].numpy() for part in (self.seen, self.world, self.visible))
-        return Person(*seen, 1.0, None)
+        return Person(*(part[:, None] if draws else part for part in seen), 1.0, None)
 
     def picture(self, index, see):
         """One as a policy that sees by `see` (data.SEE) takes it."""

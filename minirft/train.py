@@ -288,6 +288,8 @@ def rft(policy, poses, config, *, critics, out, album=None, look=None, resume=Fa
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """
     out = Path(out)
+    if config.image_share:
+        policy.must_see()
     policy.add_lora("rft", seed=config.seed).eval()
     parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr} for part, lr in parts]
