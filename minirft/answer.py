@@ -32,11 +32,11 @@ def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None):
     return pose, answers
 
 
-def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, fit=False):
+def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, fit=False, encoder=None):
     """Answer a question about the largest person in a photograph with n poses; write out/poses.npz and out/poses.png.
 
     question: None for the usual one. best_of: of so many poses the n nearest to the landmarks seen. fit: move each to where
-    it agrees with these. Poses are in the camera frame (x right, y down, z away).
+    it agrees with these. encoder: of encoders.py, where the policy was taught with one. Poses are in the camera frame (x right, y down, z away).
     Returns poses (1, n, 24, 3, 3), one list of n answers and how many people were found. Raises InputError where nobody is.
     """
     see = policy.must_see()
@@ -45,7 +45,8 @@ def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, 
     if not people:
         raise InputError(f"{path}: nobody was found; give a picture in which one person is seen whole, and not too small")
     person, question = people[0], question or SHOWN[0]
-    shown = [to_picture(crop_person(photo, person), tokens(person), see)]
+    features = encoder(photo, person) if encoder else tokens(person)
+    shown = [to_picture(crop_person(photo, person), features, see)]
     pose, answers, log_prob = policy.generate([question], pictures=shown, n=best_of or n, seed=seed)
     pose, log_prob = pose.cpu(), log_prob.cpu()
     if best_of:

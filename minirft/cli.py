@@ -122,7 +122,7 @@ def generate(arguments):
     _check_writable(out)
     settings = {"body": body, "out": out, "seed": arguments.seed, "n": n, "best_of": arguments.best_of}
     if photo:
-        pose, answers, people = answer_photo(policy, photo, sentences[0], fit=arguments.refine, **settings)
+        pose, answers, people = answer_photo(policy, photo, sentences[0], fit=arguments.refine, encoder=_encoder(arguments), **settings)
         if people > 1:
             print(f"{photo}: {people} people were found; this is the largest")
     else:
@@ -150,10 +150,13 @@ def sft(arguments):
     poses = _poses(arguments.poses, arguments.seed)
     validation = load_poses(arguments.validation).pose if arguments.validation else None
     policy = PosePolicy.mini(seed=arguments.seed) if arguments.base == "mini" else PosePolicy.from_pretrained(arguments.base)
+    encoder = _encoder(arguments)
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr, image_share=arguments.image_share,
                              see=arguments.see)
     album = load_album(arguments.album) if arguments.album else None
-    unseen = exam_album(body, validation, count=EXAM) if album and validation is not None else None
+    if album:
+        policy.face(album.tokens.shape[1:])
+    unseen = exam_album(body, validation, count=EXAM, encoder=encoder) if album and validation is not None else None
     train.sft(policy.to(arguments.device), poses, config, body=body, out=out, album=album, validation=validation,
               validation_album=unseen, resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
@@ -176,7 +179,7 @@ def rft(arguments):
     unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
     tools = Instruments.load(body, unseen)
     pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
-    pictures = exam_album(body, unseen, count=EXAM // 2) if album else None
+    pictures = exam_album(body, unseen, count=EXAM // 2, encoder=_encoder(arguments)) if album else None
     exam, shown = exam_samples(unseen, pick, body=body, seed=seed), read_prompts(path=DATA / "prompts.txt")[:6]
 
     def look(policy, step):
@@ -216,7 +219,7 @@ def evaluate(arguments):
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if arguments.task == "image":
         policy.must_see()
-        album = exam_album(body, poses.pose, count=arguments.limit, seed=seed)
+        album = exam_album(body, poses.pose, count=arguments.limit, seed=seed, encoder=_encoder(arguments))
         report = evaluate_pictures(policy, album, body=body, seed=seed, name=arguments.model)
     else:
         report = measure(policy, poses, body=body, seed=seed, limit=arguments.limit, name=arguments.model)
@@ -242,7 +245,8 @@ def album(arguments):
 
     out = Path(arguments.out)
     _check_writable(out)
-    make_album(load_body(), _poses(arguments.poses, arguments.seed), out, count=arguments.count, seed=arguments.seed)
+    make_album(load_body(), _poses(arguments.poses, arguments.seed), out, count=arguments.count, seed=arguments.seed,
+               encoder=_encoder(arguments))
     print(f"Wrote {out}. To learn from it: minirft sft --base mini-sft --image-share 0.5 --album {out} --poses ... --out ...")
 
 
@@ -253,6 +257,15 @@ def caption(arguments):
     for clip, frame, row in zip(poses.clip, poses.frame, true):
         for _ in range(arguments.n):
             print(f"{clip}\t{frame}\t{captions.describe(row, rng).text}")
+
+
+def _encoder(arguments):
+    """The pose-aware encoder that was asked for, None for BlazePose's landmarks."""
+    if arguments.encoder is None:
+        return None
+    from .encoders import ViTEncoder
+
+    return ViTEncoder(arguments.encoder)
 
 
 def _check_writable(folder, *, file=None):
@@ -310,12 +323,14 @@ def _parser():
 
     add(demo, ("--out", "folder for the results", folder | {"default": "demo"}),
         ("--steps", "of HyGRPO", count | {"default": 75}), seed, device)
+    encoder = "--encoder", "a file with ViTPose's or HMR2.0's weights, in place of BlazePose's landmarks", file
+
     add(generate, ("sentence", "what the body does, or with --image a question about it", {"nargs": "?"}),
         ("--image", "a photograph (jpg, png) whose largest person is posed, in the camera's frame", file),
         ("--prompts", "a text file, one sentence a line", file), model, body,
         ("-n", "poses a sentence: the mean pose, then N - 1 samples", few),
         ("--best-of", "draw so many poses, keep the -n that the reward model likes best, or that fit --image best",
-         _number(int, 1, 1000)), ("--refine", "with --image: fit each pose to the landmarks seen", on), seed, out,
+         _number(int, 1, 1000)), ("--refine", "with --image: fit each pose to the landmarks seen", on), encoder, seed, out,
         ("--obj", "also write every pose as a mesh", on), device)
     poses, resume = ("--poses", "a pose file, or the word prior", must), ("--resume", "go on with the run in --out", on)
     validation = "--validation", "a pose file of other subjects to watch progress on", file
@@ -324,18 +339,18 @@ def _parser():
     see = "--see", "what of a picture to look at", {"choices": SEE, "default": SEE[0]}
     add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name or a checkpoint", {"default": "mini"}),
         poses, validation, out, ("--steps", "optimiser steps", count | {"default": 6000}),
-        ("--lr", "peak learning rate", rate | {"default": 2e-3}), share, pictures, see, resume, seed, body, device)
+        ("--lr", "peak learning rate", rate | {"default": 2e-3}), share, pictures, see, encoder, resume, seed, body, device)
     add(rft, model, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
-        ("--questions", "a step", count | {"default": 64}), ("--lr", "peak learning rate", rate | {"default": 1e-3}), share, pictures,
+        ("--questions", "a step", count | {"default": 64}), ("--lr", "peak learning rate", rate | {"default": 1e-3}), share, pictures, encoder,
         ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
          {"action": "append", "default": [], "metavar": "REWARD"}),
         ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}),
         resume, seed, body, device)
     add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", must), seed,
         ("--task", "text: sentences about the poses; image: photographs of them, made up", {"choices": ["text", "image"],
-                                                                                          "default": "text"}),
+                                                                                          "default": "text"}), encoder,
         ("--json", "write the report here", file), body, device,
         ("--limit", "poses asked for, drawn by seed", count | {"default": 1000}))
     add(data, ("path", "a BVH or AMC file, or a folder of them", {}),
@@ -343,7 +358,7 @@ def _parser():
         ("--fps", "frames a second, where the file does not say (AMC: 120)", rate),
         ("--names", "JSON file: source joint name to SMPL joint name", file))
     add(album, poses, ("--count", "pictures, some fifteen a second", count | {"default": 12_000}), seed,
-        ("--out", "a folder; what is there already is not made again", folder | {"required": True}))
+        ("--out", "a folder; what is there already is not made again", folder | {"required": True}), encoder)
     add(caption, ("poses", "a pose file", {}), seed, body, ("-n", "sentences a pose", few),
         ("--limit", "only the first so many poses", count))
     return parser

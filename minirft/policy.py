@@ -36,10 +36,8 @@ class PosePolicy(Checkpoint, nn.Module):
         inputs_only = {tokenizer.pad_token_id, tokenizer.bos_token_id, model.config.image_token_id}
         self.register_buffer("_barred", torch.tensor(sorted(inputs_only - {None, tokenizer.eos_token_id})),
                              persistent=False)
-        with torch.random.fork_rng(devices=[]):  # the same start for every policy that has not learnt to see
-            torch.manual_seed(0)
-            self.projector = Projector(model.config.text_config.hidden_size, shape=features)
         self.sees = None
+        self.face(features)
         self.base = name  # the checkpoint that the adapters stand on
         self.reference_head = None
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
@@ -107,6 +105,14 @@ class PosePolicy(Checkpoint, nn.Module):
         finally:
             self.head = head
             self._peft[0].set_adapter(last)
+
+    def face(self, features):
+        """Make ready for an encoder that gives a picture's features of this shape (T, C): forget what was learnt of another."""
+        if tuple(features) != getattr(getattr(self, "projector", None), "shape", None):
+            with torch.random.fork_rng(devices=[]):  # the same start for every policy that has not learnt to see
+                torch.manual_seed(0)
+                self.projector = Projector(self.model.config.text_config.hidden_size, shape=features)
+        return self
 
     def must_see(self):
         """What of a picture the policy looks at, one of data.SEE. Raises InputError where it has not learnt to look at any."""

@@ -18,7 +18,7 @@ from .data import grow, to_picture
 from .files import load_npz, save_npz
 from .fit import landmarks
 from .render import camera_axes, rasterise, vertex_normals
-from .vision import CHANNELS, LANDMARKS, NAMES, BlazePose, Person, Region, tokens
+from .vision import LANDMARKS, NAMES, BlazePose, Person, Region, tokens
 
 OPENCV = np.diag([1.0, -1.0, -1.0]).astype(np.float32)  # right, up, back to x right, y down, z away
 SKIN = np.array([[0.28, 0.17, 0.12], [0.55, 0.36, 0.26], [0.78, 0.57, 0.45], [0.95, 0.79, 0.69]], np.float32)
@@ -164,7 +164,7 @@ def _backdrop(size, rng):
 class Album:
     """M snapshots and what BlazePose makes of them. Fields as of Snapshot, stacked, and:
 
-    jpeg: M pictures as bytes; tokens: (M, 33, 6), vision.tokens; seen: (M, 33, 2) and world: (M, 33, 3), Person's image and
+    jpeg: M pictures as bytes; tokens: (M, 33, 6), vision.tokens, or another encoder's (M, T, C); seen: (M, 33, 2) and world: (M, 33, 3), Person's image and
     world; visible: (M, 33); found: (M,) bool, the others were looked for in the whole picture.
     """
 
@@ -199,10 +199,10 @@ class Album:
 TENSORS = [part.name for part in fields(Album) if part.name != "jpeg"]
 
 
-def photograph(body, poses, blazepose, rng, *, progress=False, **settings):
+def photograph(body, poses, blazepose, rng, *, encoder=None, progress=False, **settings):
     """Take a snapshot of each of the poses (M, 24, 3, 3), have BlazePose look at it, and keep both: an Album.
 
-    settings: of snapshot."""
+    encoder: whose tokens are kept, as of encoders.py, None for vision.tokens; settings: of snapshot."""
     rows = {name: [] for name in ("jpeg", *TENSORS)}
     for pose in tqdm(poses, desc="photographs", disable=not progress):
         shot = snapshot(body, pose, rng, **settings)
@@ -212,7 +212,7 @@ def photograph(body, poses, blazepose, rng, *, progress=False, **settings):
         people = blazepose(image)
         person = people[0] if people else blazepose.look(image, Region.whole(image))
         row = {"jpeg": file.getvalue(), "pose": shot.pose, "joints": shot.joints, "pixels": shot.pixels, "hidden": shot.hidden,
-               "tokens": tokens(person), "found": torch.tensor(bool(people))}
+               "tokens": encoder(image, person) if encoder else tokens(person), "found": torch.tensor(bool(people))}
         row |= {name: torch.from_numpy(array.astype(np.float32)) for name, array in
                 (("seen", person.image), ("world", person.world), ("visible", person.visible))}
         for name, value in row.items():
@@ -220,13 +220,13 @@ def photograph(body, poses, blazepose, rng, *, progress=False, **settings):
     return Album(rows["jpeg"], *(torch.stack(rows[name]) for name in TENSORS))
 
 
-def exam_album(body, poses, *, count, seed=0, progress=True):
+def exam_album(body, poses, *, count, seed=0, encoder=None, progress=True):
     """Photographs of `count` of the poses (M, 24, 3, 3), picked by seed: an Album."""
     pick = torch.randperm(len(poses), generator=torch.Generator().manual_seed(seed))[:count]
-    return photograph(body, poses[pick], BlazePose(), np.random.default_rng(seed), progress=progress)
+    return photograph(body, poses[pick], BlazePose(), np.random.default_rng(seed), encoder=encoder, progress=progress)
 
 
-def make_album(body, poses, folder, *, count, seed=0, progress=True, part=250):
+def make_album(body, poses, folder, *, count, seed=0, encoder=None, progress=True, part=250):
     """Photographs of `count` bodies, put together from poses (M, 24, 3, 3), in files of `part` in a folder.
 
     A file depends on seed and number alone, and those that are there are left alone: what was stopped goes on.
@@ -238,7 +238,7 @@ def make_album(body, poses, folder, *, count, seed=0, progress=True, part=250):
             continue
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
         drawn = grow(poses, count=min(part, count - index * part), generator=generator)
-        album = photograph(body, drawn, blazepose, np.random.default_rng((seed, index)))
+        album = photograph(body, drawn, blazepose, np.random.default_rng((seed, index)), encoder=encoder)
         arrays = {name: getattr(album, name).numpy() for name in TENSORS}
         ends = np.cumsum([len(data) for data in album.jpeg])
         save_npz(path, **arrays, jpeg=np.frombuffer(b"".join(album.jpeg), np.uint8), ends=ends)
@@ -249,7 +249,7 @@ def load_album(folder):
     paths = sorted(Path(folder).glob("[0-9]*.npz"))
     if not paths:
         raise InputError(f"{folder}: holds no album; `minirft album --poses FILE --out {folder}` makes one")
-    shapes = {"pose": (24, 3, 3), "joints": (24, 3), "pixels": (24, 2), "hidden": (24,), "tokens": (LANDMARKS, CHANNELS),
+    shapes = {"pose": (24, 3, 3), "joints": (24, 3), "pixels": (24, 2), "hidden": (24,), "tokens": ("T", "C"),
               "seen": (LANDMARKS, 2), "world": (LANDMARKS, 3), "visible": (LANDMARKS,), "found": ()}
     required = {name: ("bool" if name in ("hidden", "found") else "float", "M", *shape) for name, shape in shapes.items()}
     parts = [load_npz(path, required=required | {"jpeg": ("int", "B"), "ends": ("int", "M")}) for path in paths]

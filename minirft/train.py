@@ -22,6 +22,7 @@ from .evaluate import exam_samples
 from .rollout import to_pose
 from .runs import begin_run, descend, end_step, one_line, resume_run, save_run, stop_asked
 from .snapshots import simulate_landmarks
+from .vision import CHANNELS, LANDMARKS
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def fresh_samples(poses, body, weights, count, config, step, album=None, see=Non
     true = captions.holds(body.joints(told))
     samples = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(told, true)]
     if album:
-        kept = [i for i in range(seen) if rng.random() >= config.album_share and see != "pixels"]
+        by_landmarks = see != "pixels" and album.tokens.shape[1:] == (LANDMARKS, CHANNELS)  # no others can be simulated
+        kept = [i for i in range(seen) if rng.random() >= config.album_share and by_landmarks]
         for i in rng.choices(range(len(album)), k=seen - len(kept)):
             samples.append(image_sample(album.pose[i], album.picture(i, see), rng))
         shown = shown[kept]

@@ -3,7 +3,7 @@
 Pose-RFT fuses CLIP with a ViT that was trained for pose estimation, since CLIP sees that somebody is there and hardly how
 they stand (arXiv 2508.07804). Ours is BlazePose (Apache-2.0, arXiv 2006.10204), frozen, small enough for a CPU: a detector
 finds a person, a second network 33 landmarks on a crop. Its two files are taken from a wheel on PyPI, on first use.
-Image in, `Person` out; any other encoder that gives tokens takes its place (docstring of `tokens`).
+Image in, `Person` out, its landmarks as `tokens`; encoders.py has others, whose tokens take their place.
 """
 
 import hashlib
@@ -122,11 +122,11 @@ def open_photo(path):
         raise InputError(f"{path}: cannot be read as a picture ({reason}); give a jpg or png, of a video one frame") from None
 
 
-def crop_person(image, person):
-    """The upright square of a PIL image with all of a person in it and a quarter around, as a PIL image."""
+def crop_person(image, person, side=224):
+    """The upright square of a PIL image with all of a person in it and a quarter around, as a PIL image of `side` pixels."""
     low, high = person.image.min(0), person.image.max(0)
     region = Region((low + high) / 2, 1.25 * float((high - low).max()), 0.0)
-    return _crop(image, region, DETECTOR_SIDE)
+    return _crop(image, region, side)
 
 
 class BlazePose:
@@ -251,10 +251,7 @@ class Projector(nn.Module):
 
 
 def tokens(person):
-    """A person as 33 tokens of 6 numbers, (33, 6): world x, y, z over the torso's length, visibility, place in the crop.
-
-    Another encoder is any function of a picture that gives (T, C) numbers; a projector takes them to the policy's width.
-    """
+    """A person as 33 tokens of 6 numbers, (33, 6): world x, y, z over the torso's length, visibility, place in the crop."""
     hips, shoulders = (person.world[[NAMES.index(f"{side}_{joint}") for side in ("left", "right")]].mean(0)
                        for joint in ("hip", "shoulder"))
     world = (person.world - hips) * 0.5 / max(np.linalg.norm(shoulders - hips), 0.05)

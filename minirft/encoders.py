@@ -1,0 +1,85 @@
+"""Other pose-aware encoders than BlazePose's landmarks: ViTPose's transformer, as HMR2.0 trained it, from a file of yours.
+
+An encoder is any function of a PIL image and the vision.Person in it that gives a picture's features (T, C), float32. HMR2.0's
+(the paper's: ViT-H, 192 tokens of 1,280 numbers) may be had from its authors, under their terms; transformers runs it.
+"""
+
+import pickle
+import re
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import VitPoseBackbone, VitPoseBackboneConfig
+
+from .body import InputError
+from .vision import crop_person
+
+# ImageNet's, which these networks take off the colours and divide them by.
+MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+HEIGHT, WIDTH, PATCH, HEAD = 256, 192, 16, 80  # pixels; numbers a head of attention
+# What ViTPose's authors call the parts of a layer, and what transformers does.
+PARTS = {"norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense", "mlp.fc1": "mlp.fc1",
+         "mlp.fc2": "mlp.fc2"}
+
+
+class ViTEncoder:
+    """ViTPose's transformer, frozen: (PIL image, Person) to the tokens of its last layer (192, C). path: a .safetensors, .pt or
+    .ckpt file of weights named as ViTPose and HMR2.0 name them, with or without "backbone." before. Raises InputError."""
+
+    def __init__(self, path):
+        weights = _read(path)
+        try:
+            width, depth = weights["pos_embed"].shape[-1], 1 + max(int(k.split(".")[1]) for k in weights if k.startswith("blocks."))
+            config = VitPoseBackboneConfig(image_size=(HEIGHT, WIDTH), patch_size=(PATCH, PATCH), hidden_size=width,
+                                           num_hidden_layers=depth, num_attention_heads=max(1, width // HEAD), layer_norm_eps=1e-6,
+                                           mlp_ratio=weights["blocks.0.mlp.fc1.weight"].shape[0] // width, qkv_bias=True)
+            self._network = VitPoseBackbone(config).eval().requires_grad_(False)
+            self._network.load_state_dict(_renamed(weights))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path}: no ViTPose backbone ({' '.join(str(error).split())[:300]})") from None
+        self.shape = (HEIGHT // PATCH) * (WIDTH // PATCH), width
+
+    @torch.no_grad()
+    def __call__(self, image, person):
+        square = np.asarray(crop_person(image, person, HEIGHT), np.float32) / 255
+        margin = (HEIGHT - WIDTH) // 2
+        pixels = torch.from_numpy(((square - MEAN) / STD)[:, margin : HEIGHT - margin]).permute(2, 0, 1)[None]
+        return self._network(pixels).feature_maps[-1][0]
+
+
+def _read(path):
+    """The weights in a file by name, "backbone." taken off; nothing that the file may hold besides is run."""
+    try:
+        if str(path).endswith(".safetensors"):
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot be read as weights ({' '.join(str(error).split())[:200]})") from None
+    except pickle.UnpicklingError:
+        raise InputError(f"{path}: holds more than weights, which is not run; where you trust it, save its state_dict alone with "
+                         "safetensors.torch.save_file and pass that") from None
+    weights = weights.get("state_dict", weights)
+    inside = {name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")}
+    return inside or weights
+
+
+def _renamed(weights):
+    """ViTPose's names of weights to transformers'."""
+    out = {"embeddings.position_embeddings": weights["pos_embed"]}
+    for name, value in weights.items():
+        kind = name.rpartition(".")[2]  # weight or bias
+        if block := re.fullmatch(r"blocks\.(\d+)\.(.+)\.(weight|bias)", name):
+            layer, part = f"encoder.layer.{block[1]}", block[2]
+            if part == "attn.qkv":
+                for which, third in zip(("query", "key", "value"), value.chunk(3)):
+                    out[f"{layer}.attention.attention.{which}.{kind}"] = third
+            else:
+                out[f"{layer}.{PARTS[part]}.{kind}"] = value
+        elif name.startswith("patch_embed.proj."):
+            out[f"embeddings.patch_embeddings.projection.{kind}"] = value
+        elif name.startswith("last_norm."):
+            out[f"layernorm.{kind}"] = value
+    return out
