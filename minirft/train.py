@@ -229,7 +229,7 @@ class RFTConfig:
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 1.0, "plausible": 0.5,
-                                                          "joint": 0.2, "aligned": 0.1, "format": 0.5, "similarity": 0.1})
+                                                          "joint": 1.0, "aligned": 0.5, "format": 0.5, "similarity": 0.1})
     # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight.
     scale: str = "none"
     # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that

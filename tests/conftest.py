@@ -1,5 +1,7 @@
-"""What every test shares: no network, one picture backend, the mocap folder beside the clone if there is one."""
+"""What every test shares: no network, one picture backend, the mocap folder beside the clone if there is one, and people and
+photographs that cost nothing."""
 
+import io
 import os
 from pathlib import Path
 
@@ -8,6 +10,7 @@ os.environ.update(HF_HUB_OFFLINE="1", MPLBACKEND="Agg", TOKENIZERS_PARALLELISM="
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,6 +38,59 @@ def person_of():
         return Person(image, points, visible, 1.0, Region(np.array(shift), 2.5 * scale, 0.0))
 
     return person
+
+
+@pytest.fixture(scope="session")
+def album_of():
+    """album_of(body, poses): an Album of bodies of other shapes than the mean one, seen without error, in flat colours."""
+    from minirft.fit import landmarks
+    from minirft.snapshots import HIPS, Album, simulate_landmarks
+    from minirft.vision import Person, Region, tokens
+
+    def flat(index):
+        file = io.BytesIO()
+        Image.new("RGB", (64, 64), (20 + 10 * index % 200, 90, 120)).save(file, "jpeg")
+        return file.getvalue()
+
+    def album(body, poses):
+        rng = np.random.default_rng(0)
+        pose, _ = simulate_landmarks(body, poses, rng)  # as cameras all around see them
+        betas = torch.from_numpy(rng.normal(0, 0.8, (len(poses), 10)).astype(np.float32))
+        away, middle = torch.tensor([0.0, 0.0, 5.0]), body.rest[0]
+        points, joints = (each - middle + away for each in (landmarks(body, pose, betas), body.joints(pose, betas)))
+        seen, pixels = (each[..., :2] / each[..., 2:] * 140 + 32 for each in (points, joints))
+        world, visible = points - points[:, HIPS].mean(1, keepdim=True), torch.full((len(poses), 33), 0.9)
+        looked_at = Region(np.array([32.0, 32.0]), 64.0, 0.0)
+        people = [Person(*(array.numpy() for array in row), 1.0, looked_at) for row in zip(seen, world, visible)]
+        hidden, found = torch.zeros(len(poses), 24, dtype=torch.bool), torch.ones(len(poses), dtype=torch.bool)
+        return Album([flat(i) for i in range(len(poses))], pose, joints, pixels, hidden,
+                     torch.stack([tokens(person) for person in people]), seen, world, visible, found)
+
+    return album
+
+
+@pytest.fixture
+def stub_blazepose(monkeypatch, person_of):
+    """A BlazePose without networks in the real one's place: in every picture that is not dark it sees the same person, the
+    better the brighter."""
+    from minirft.body import load_body
+    from minirft.vision import Person, Region
+
+    standing = torch.eye(3).repeat(24, 1, 1)
+    standing[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    known = person_of(load_body(), standing, scale=90.0, shift=(112.0, 112.0))  # in 224 pixels
+
+    class Stub:
+        def __call__(self, image):
+            return [self.look(image, Region.whole(image))] if np.asarray(image).mean() > 100 else []
+
+        def look(self, image, region):
+            visible = np.full(33, np.asarray(image).mean() / 255, np.float32)
+            return Person(known.image * image.width / 224, known.world, visible, 1.0, region)
+
+    for module in ("answer", "snapshots"):
+        monkeypatch.setattr(f"minirft.{module}.BlazePose", Stub)
+    return Stub()
 
 
 def pytest_collection_modifyitems(items):

@@ -2,6 +2,7 @@
 
 import errno
 import time
+import warnings
 
 import matplotlib.figure
 import numpy as np
@@ -11,7 +12,8 @@ import trimesh
 from PIL import Image
 
 from minirft.body import JOINT, InputError, load_body, to_matrix
-from minirft.render import SHEET_LIMIT, camera_axes, mesh_image, pose_sheet, rasterise, skeleton_axes, write_mesh
+from minirft.render import (SHEET_LIMIT, camera_axes, draw_over, mesh_image, photo_sheet, pose_sheet, rasterise,
+                            skeleton_axes, write_mesh)
 
 RED, WHITE = (1.0, 0.1, 0.1), (1.0, 1.0, 1.0)
 
@@ -173,6 +175,132 @@ def test_a_full_disk_leaves_the_earlier_sheet(body, tmp_path, monkeypatch):
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", full)
     with pytest.raises(InputError, match="No space left"):
         pose_sheet(body, torch.full((1, 24, 3, 3), float("nan")), ["x"], path=path)
+    assert path.read_bytes() == b"earlier" and len(list(tmp_path.iterdir())) == 1
+
+
+def board(width, height, place=(0.0, 0.0), half=(0.5, 0.25)):
+    """A grey photograph and, in the camera frame, an upright rectangle that faces the camera."""
+    x, y = np.array(place)[:, None] + np.array(half)[:, None] * [[-1, 1, 1, -1], [-1, -1, 1, 1]]
+    photo = np.random.default_rng(0).integers(60, 200, (height, width, 3), dtype=np.uint8)
+    return photo, np.stack([x, y, np.full(4, 3.0)], 1), np.array([[0, 2, 1], [0, 3, 2]])  # y points down
+
+
+@pytest.mark.parametrize(("width", "height", "shift"), [
+    (60, 20, (30, 10)), (60, 20, (52, 4)), (60, 20, (58, 19)), (20, 60, (10, 30)), (20, 60, (3, 55)), (20, 60, (17, 58)),
+    (40, 40, (2, 2)), (40, 40, (-30, 70))])
+def test_a_body_is_painted_where_it_is_in_the_photograph_and_nothing_else_is(width, height, shift):
+    """Within, across each edge and beside of wide and of tall photographs: 20 x 10 pixels about `shift`."""
+    photo, corners, faces = board(width, height)
+    drawn = draw_over(photo, corners, faces, scale=20.0, shift=shift)
+    assert drawn.shape == photo.shape and drawn.dtype == np.uint8
+    expected = np.zeros((height, width), bool)
+    x, y = shift
+    expected[max(0, y - 5) : max(0, y + 5), max(0, x - 10) : max(0, x + 10)] = True
+    np.testing.assert_array_equal((drawn != photo).any(-1), expected)
+    assert expected.any() == (x > -10)
+
+
+def test_the_photograph_shows_faintly_through_the_body(body):
+    photo = np.zeros((40, 40, 3), np.uint8)
+    photo[:, 20:] = 255
+    drawn = draw_over(photo, *board(40, 40)[1:], scale=40.0, shift=(20, 20))[20].astype(int)
+    assert 0 < drawn[30, 2] - drawn[10, 2] < 60
+
+
+def test_drawn_over_a_person_the_body_covers_it_the_right_way_up_and_round(body):
+    """In the camera frame of one who looks at us: the head above, the left arm, which is raised, on the right."""
+    turned = pose(left_shoulder=(0.0, 0.0, 1.2))
+    turned[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    vertices, joints = body.vertices(turned).numpy(), body.joints(turned).numpy()
+    for width, height in ((300, 200), (200, 300)):
+        photo = np.full((height, width, 3), 250, np.uint8)
+        shift = np.array([width / 2, height / 2])
+        covered = (draw_over(photo, vertices, body.faces, scale=90.0, shift=shift) != photo).any(-1)
+        x, y = (joints[:, :2] * 90 + shift).astype(int).T
+        assert covered[y, x].all()
+        low, high = ((bound(0) * 90)[:2] + shift for bound in (vertices.min, vertices.max))
+        rows, columns = np.nonzero(covered)
+        np.testing.assert_allclose([columns.min(), rows.min(), columns.max(), rows.max()], [*low, *high], atol=1.5)
+        hand = joints[JOINT["left_hand"], :2] * 90 + shift
+        assert hand[0] > width / 2 and hand[1] < height / 2
+        assert covered[: int(hand[1]) + 3, int(hand[0]) - 5 :].any() and not covered[: int(hand[1]) + 3, : width // 2 - 20].any()
+
+
+def test_what_is_nearer_to_the_camera_is_drawn(body):
+    """From the front the chest is lit; seen from behind, the same place of the picture is another part of the skin."""
+    photo = np.zeros((240, 240, 3), np.uint8)
+    front, back = pose(), pose()
+    front[0], back[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0])), torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
+    covered = []
+    for turned in (front, back):
+        skin = body.vertices(turned).numpy()
+        near = skin[:, 2] < np.median(skin[:, 2])
+        colours = [draw_over(photo, np.where(keep[:, None], skin, 1e4), body.faces, scale=100.0, shift=(120, 120))
+                   for keep in (near, near | True)]
+        covered.append(((colours[0] == colours[1]) & (colours[1] > 0)).all(-1).sum() / (colours[1] > 0).any(-1).sum())
+    assert min(covered) > 0.6  # of what is drawn, most is the nearer half
+
+
+@pytest.mark.parametrize("shape", [(120, 240), (240, 120)])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_photo_sheet_has_a_row_for_each_pose_and_says_what_was_asked(body, tmp_path, shape, count):
+    photo = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    drawn = [np.full((*shape, 3), 40 * i, np.uint8) for i in range(count)]
+    turned = pose(left_shoulder=(0.0, 0.0, 1.2))
+    turned[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    bodies = body.vertices(turned[None].repeat(count, 1, 1, 1))
+    if count == 3:
+        bodies[1] = torch.nan  # an answer without a pose
+    title = "What does this person do, who costs $5? " * (8 if count == 3 else 1)
+    figure = photo_sheet(photo, drawn, bodies, body.faces, title, path=tmp_path / "sheet.png")
+    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    assert len(shown) == (4 if count == 1 else 4 + 2 + 4)
+    for row, start in enumerate([0] if count == 1 else [0, 4, 6]):
+        assert np.array_equal(shown[start], photo) and np.array_equal(shown[start + 1], drawn[row])
+    front = shown[2].astype(int)  # alone, as the camera sees it, the raised hand on the right
+    top = np.argwhere(front[..., 2] - front[..., 0] > 40)[0, 1]
+    assert top > front.shape[1] / 2 + 10
+    assert [" ".join(text.get_text().split()) for text in figure.texts] == [title.strip()]
+    boxes = np.array([axes.get_position().bounds for axes in figure.axes])
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] + boxes[:, 2:] <= 1 + 1e-6).all()
+    lines = figure.texts[0].get_text().count("\n") + 1
+    bottom = 1 - (0.12 + lines * 9.5 * 1.2 / 72) / figure.get_figheight()  # of the words
+    assert (boxes[:, 1] + boxes[:, 3]).max() <= bottom + 0.01
+    for i, (x, y, width, height) in enumerate(boxes):  # no picture lies over another
+        for x2, y2, *_ in boxes[i + 1 :]:
+            assert x2 >= x + width - 1e-6 or y2 + height <= y + 1e-6
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.format == "PNG" and abs(image.height - 128 * figure.get_figheight()) < 2
+
+
+def test_a_photo_sheet_of_one_answer_without_a_pose_shows_the_photograph(body, tmp_path):
+    photo = np.zeros((50, 80, 3), np.uint8)
+    figure = photo_sheet(photo, [photo], torch.full((1, len(body.skin_at_rest), 3), torch.nan), body.faces, "hello",
+                         path=tmp_path / "sheet.png")
+    assert len(figure.axes) == 2 and (tmp_path / "sheet.png").is_file()
+
+
+def test_letters_that_the_font_lacks_are_no_warning_on_either_sheet(body, tmp_path):
+    """A question in another script or with an emoji is the user's good right."""
+    photo, title = np.zeros((50, 80, 3), np.uint8), "\u3053\u306e\u4eba \U0001f938?"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pose_sheet(body, torch.full((1, 24, 3, 3), torch.nan), [title], path=tmp_path / "poses.png")
+        photo_sheet(photo, [photo], torch.full((1, len(body.skin_at_rest), 3), torch.nan), body.faces, title,
+                    path=tmp_path / "sheet.png")
+
+
+def test_a_full_disk_leaves_the_earlier_photo_sheet(body, tmp_path, monkeypatch):
+    path, photo = tmp_path / "poses.png", np.zeros((50, 80, 3), np.uint8)
+    path.write_bytes(b"earlier")
+
+    def full(self, name, **options):
+        name.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", full)
+    with pytest.raises(InputError, match="No space left"):
+        photo_sheet(photo, [photo], torch.full((1, 8, 3), torch.nan), body.faces, "x", path=path)
     assert path.read_bytes() == b"earlier" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -38,7 +38,7 @@ def align(sft, arm, poses, body, *, seed, steps, out):
     """Train one arm; returns the policy and its CPU-seconds. A run that was stopped goes on."""
     config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
     with exact_split() if arm == "hygrpo-exact" else contextlib.nullcontext():
-        return _timed(train.rft, sft, poses, config, out, critics=Critics.load(body))
+        return timed(train.rft, sft, poses, config, out, critics=Critics.load(body))
 
 
 @contextlib.contextmanager
@@ -60,18 +60,19 @@ def exact_split():
         hygrpo.hybrid_advantages = of_prompt
 
 
-def go_on(sft, poses, body, *, seed, seconds, out):
-    """The control: supervised learning for so many CPU-seconds more, with a schedule that ends with them."""
+def go_on(sft, poses, body, *, seed, seconds, out, album=None, **settings):
+    """The control: supervised learning for so many CPU-seconds more, with a schedule that ends with them. settings: SFTConfig's."""
     def run(steps, out):
-        config = train.SFTConfig(steps=steps, seed=seed + 1000, lr=CONTINUED_LR, warmup=10, batch_size=48, micro_batch=24)
-        return _timed(train.sft, sft, poses, config, out, body=body)
+        config = train.SFTConfig(**{"steps": steps, "seed": seed + 1000, "lr": CONTINUED_LR, "warmup": 10, "batch_size": 48,
+                                    "micro_batch": 24} | settings)
+        return timed(train.sft, sft, poses, config, out, body=body, album=album)
 
     began = run(2, out / "warm")[1]
     per_step = (run(12, out / "timed")[1] - began) / 10
     return run(max(1, round(seconds / per_step)), out / "run")
 
 
-def _timed(loop, sft, poses, config, out, **others):
+def timed(loop, sft, poses, config, out, **others):
     """A training loop from the SFT checkpoint on; CPU-seconds are kept beside the run, so that a resumed one adds up."""
     policy, clock = PosePolicy.from_pretrained(sft), out / "seconds.json"
     spent, began = json.loads(clock.read_text()) if clock.exists() else 0.0, time.process_time()
@@ -105,10 +106,10 @@ def bench(arguments):
         report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps}, indent=1) + "\n")
 
 
-def stored(folder):
+def stored(folder, arms=tuple(ARMS)):
     """The reports there are, {arm: {seed: report}}."""
-    found = {arm: {path.name.split("-")[0]: json.loads(path.read_text()) for path in sorted(folder.glob(f"[0-9]*-{arm}.json"))}
-             for arm in ARMS}
+    found = {arm: {path.name.split("-")[0]: json.loads(path.read_text()) for path in sorted(folder.glob(f"[0-9]-{arm}.json"))}
+             for arm in arms}
     return {arm: rows for arm, rows in found.items() if rows}
 
 

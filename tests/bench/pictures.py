@@ -5,10 +5,10 @@
 
 Arms as in alignment.py: `sft`; `sft+`, taught on for the CPU-seconds that `rft` took; `rft`, half of its questions about
 pictures; and `regressor`, a plain network from the same encoder's tokens to rotations, taught by the same pictures and losses
-and nothing else. Each is measured on photographs made of the test subjects and, where PyAV is there to read videos, on
-photographs.py's. Each arm writes data/results/pictures/SEED-ARM.json once it is done.
+and nothing else. Each is measured on photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed
+0 is mini-sft, 1 and 2 are data/seeds/see-1 and see-2; data/README.md says how they and the album are made.
 
-    python tests/bench/pictures.py --see both --seed 0 --base data/mini-sft ...    # an arm of the ablation: what it looks at
+    python tests/bench/pictures.py --sft data/seeds/sft-0 --arms see-features see-pixels see-both ...   # what it looks at
 """
 
 import argparse
@@ -17,23 +17,29 @@ import time
 from pathlib import Path
 
 import numpy as np
+import photographs
 import torch
-from alignment import _timed, over
+from alignment import go_on, over, stored, timed
 from torch import nn
 
 from minirft import train
 from minirft.body import DATA, load_body, to_6d
 from minirft.critics import Critics
 from minirft.data import SEE, grow, load_poses
-from minirft.evaluate import evaluate_pictures, picture_errors
+from minirft.evaluate import TWELVE, evaluate_pictures, picture_errors
 from minirft.policy import PosePolicy
 from minirft.rollout import to_pose
 from minirft.snapshots import exam_album, load_album, simulate_landmarks
+from minirft.vision import tokens
 
 ARMS = ("regressor", "sft", "sft+", "rft")
+ABLATION = tuple(f"see-{part}" for part in SEE)
+ORDER = ("rft", "sft", "sft+", "regressor", *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
-SHARE = 0.5  # of the questions, about pictures
+SHARE = 0.5  # of SFT's questions, about pictures
+RFT = {"prompts": 96, "image_share": 1 / 3}  # as many about sentences as without pictures
 PICTURES = 1000
+ABLATION_STEPS = 500
 
 
 class Regressor(nn.Module):
@@ -69,41 +75,98 @@ def regress(poses, album, body, *, seed, steps=6000, size=256):
     return net.eval(), time.process_time() - began
 
 
-def teach_on(sft, poses, album, body, *, seed, seconds, out):
-    """The control: SFT, text and pictures, for so many CPU-seconds more, with a schedule that ends with them."""
-    def run(steps, out):
-        config = train.SFTConfig(steps=steps, seed=seed + 1000, lr=5e-4, warmup=10, image_share=SHARE)
-        return _timed(train.sft, sft, poses, config, out, body=body, album=album)
-
-    began = run(2, out / "warm")[1]
-    return run(max(1, round(seconds / ((run(12, out / "timed")[1] - began) / 10))), out / "run")
-
-
 def bench(arguments):
     torch.set_num_threads(1)  # CPU-seconds mean the same whatever else the machine does
-    body, seed, work = load_body(), arguments.seed, arguments.out
+    body, seed = load_body(), arguments.seed
     poses = torch.cat([load_poses(arguments.poses).pose, load_poses(DATA / "rare.npz").pose])
     album, exam = load_album(arguments.album), exam_album(body, load_poses(arguments.test).pose, count=PICTURES)
-    shots = photographs()
-    for arm in ("rft", "sft", "sft+", "regressor"):
-        path = arguments.results / f"{seed}-{arm}.json"
-        if arm not in arguments.arms or path.exists():
+    shots = photographs.look(photographs.photographs())
+    for arm in [arm for arm in ORDER if arm in arguments.arms]:
+        path, work = arguments.results / f"{seed}-{arm}.json", arguments.out / f"{seed}-{arm}"
+        if path.exists():
             continue
         if arm == "regressor":
             net, seconds = regress(poses, album, body, seed=seed)
             with torch.no_grad():
                 report = picture_errors({"mean": to_pose(net(exam.tokens))[:, None]}, exam, body)
-            report |= {"photographs": shots.errors(lambda tokens: to_pose(net(tokens))) if shots else None}
+                seen = to_pose(net(torch.stack([tokens(shot.person) for shot in shots])))
+            far = photographs.distances(body.joints(seen)[:, TWELVE], torch.stack([shot.truth for shot in shots]))
+            report["photographs"] = {metric: {"mean": values.mean().item()} for metric, values in far.items()}
         else:
             if arm == "sft":
                 policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
+            elif arm == "rft":
+                config = train.RFTConfig(seed=seed, **RFT)
+                policy, seconds = timed(train.rft, arguments.sft, poses, config, work, album=album, critics=Critics.load(body))
             elif arm == "sft+":
                 budget = json.loads((arguments.results / f"{seed}-rft.json").read_text())["cpu_seconds"]
-                policy, seconds = teach_on(arguments.sft, poses, album, body, seed=seed, seconds=budget, out=work / f"{seed}-sft+")
+                policy, seconds = go_on(arguments.sft, poses, body, seed=seed, seconds=budget, out=work, album=album,
+                                        image_share=SHARE)
             else:
-                config = train.RFTConfig(seed=seed, image_share=SHARE)
-                policy, seconds = _timed(train.rft, arguments.sft, poses, config, work / f"{seed}-rft", album=album,
-                                         critics=Critics.load(body))
+                config = train.SFTConfig(steps=ABLATION_STEPS, seed=seed, lr=1e-3, image_share=0.9, see=arm.removeprefix("see-"))
+                policy, seconds = timed(train.sft, arguments.sft, poses, config, work, body=body, album=album)
             report = evaluate_pictures(policy.eval(), exam, body=body, name=f"{arm} of SFT seed {seed}")
+            report["photographs"] = photographs.measure(policy, shots, body)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report | {"cpu_seconds": seconds}, indent=1) + "\n")
+
+
+ROWS = {  # name: (where in a report, its column)
+    "renders: MPJPE of the mean pose, mm": ("mpjpe_mm", "mean"),
+    "PA-MPJPE of the mean pose": ("pa_mpjpe_mm", "mean"),
+    "MPJPE of a draw": ("mpjpe_mm", "samples"),
+    "PA-MPJPE of a draw": ("pa_mpjpe_mm", "samples"),
+    "MPJPE of the best of 8 by reprojection": ("mpjpe_mm", "best_of_8"),
+    "PA-MPJPE of the best of 8": ("pa_mpjpe_mm", "best_of_8"),
+    "MPJPE of the mean pose, refined": ("mpjpe_mm", "refined"),
+    "PA-MPJPE of the mean pose, refined": ("pa_mpjpe_mm", "refined"),
+    "twelve joints: MPJPE of the mean pose": ("twelve", "mpjpe_mm", "mean"),
+    "BlazePose's own landmarks": ("twelve", "mpjpe_mm", "blazepose"),
+    "PA-MPJPE of the mean pose, twelve joints": ("twelve", "pa_mpjpe_mm", "mean"),
+    "BlazePose's own landmarks, PA": ("twelve", "pa_mpjpe_mm", "blazepose"),
+    "photographs: MPJPE of the mean pose": ("photographs", "mpjpe_mm", "mean"),
+    "MPJPE refined": ("photographs", "mpjpe_mm", "refined"),
+    "BlazePose's own landmarks there": ("photographs", "mpjpe_mm", "blazepose"),
+    "PA-MPJPE of the mean pose, photographs": ("photographs", "pa_mpjpe_mm", "mean"),
+    "PA-MPJPE refined": ("photographs", "pa_mpjpe_mm", "refined"),
+    "BlazePose's own landmarks there, PA": ("photographs", "pa_mpjpe_mm", "blazepose"),
+    "CPU-seconds after SFT": ("cpu_seconds",),
+}
+
+
+def read(report, path):
+    """What stands in a report under a path of keys, None where it has none."""
+    for key in path:
+        report = report.get(key) if report else None
+    return report
+
+
+def table(reports, arms):
+    """{arm: {seed: report}} as Markdown: the mean over seeds with the smallest and the largest in brackets."""
+    shown = {arm: list(reports[arm].values()) for arm in arms if arm in reports}
+    lines = ["| | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
+    for name, path in ROWS.items():
+        values = [[read(report, path) for report in rows] for rows in shown.values()]
+        cells = ["" if None in row else over(row, ".1f") if len(row) > 1 else f"{row[0]:.1f}" for row in values]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\nSeeds: " + ", ".join(f"{arm} {len(rows)}" for arm, rows in shown.items()) + "."
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sft"), parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--poses"), parser.add_argument("--album"), parser.add_argument("--test")
+    parser.add_argument("--out", type=Path), parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--arms", nargs="+", choices=ORDER, default=list(ARMS))
+    arguments = parser.parse_args()
+    if arguments.sft:
+        bench(arguments)
+    reports = stored(arguments.results, ORDER)
+    if not reports:
+        parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --album, --test and --out to make some")
+    for arms in (ARMS, ABLATION):
+        print(table(reports, arms), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
