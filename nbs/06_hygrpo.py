@@ -459,6 +459,8 @@ print({k: round(noise(k), 2) for k in (2, 4, 16, 64)})
 # or four draws most of a step is chance.
 #
 # </details>
+#
+# Next: [07_pictures](07_pictures.ipynb), how does a photograph become a pose, and how sure is it?
 
 # %%
 print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")

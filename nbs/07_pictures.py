@@ -90,6 +90,7 @@ def pinhole(points, shot):
     return scale * (flat - known.mean(0)) + shot.pixels.mean(0)
 
 
+# %%
 for each in shots:
     torch.testing.assert_close(pinhole(each.joints, each), each.pixels, atol=0.01, rtol=0)
 print("picture", shot.image.shape, " joints", tuple(shot.joints.shape), "->", tuple(shot.pixels.shape), "pixels")
@@ -106,6 +107,7 @@ def show(pictures, titles, *, columns=4, side=2.4):
     return axes.flat
 
 
+# %%
 for ax, each in zip(show([s.image for s in shots], [f"{s.joints[0, 2]:.1f} m away" for s in shots]), shots):
     for joint, parent in list(enumerate(PARENTS))[1:]:
         color = {"left": "tab:blue", "right": "tab:orange"}.get(JOINT_NAMES[joint].split("_")[0], "white")
@@ -151,6 +153,7 @@ def quietly():
         os.dup2(kept, 2), os.close(kept), os.close(nowhere)
 
 
+# %%
 try:
     with quietly():
         blazepose = BlazePose()
@@ -169,6 +172,7 @@ def look(shot):
     return people[0] if people else blazepose.look(image, Region.whole(image))
 
 
+# %%
 seen = [look(each) for each in shots]
 for ax, person, each in zip(show([s.image for s in shots], [""] * 8), seen, shots):
     ends = np.stack([person.image, pinhole(true_landmarks(each), each).numpy()])  # (2, 33, 2)
@@ -180,7 +184,8 @@ plt.show()
 # %% [markdown]
 # Yellow is what it says, large where it calls it visible, red the way to the truth. For the policy, each landmark is a token of
 # six numbers: its place in space (the torso made half a metre long, so that a child and a giant look alike), its visibility,
-# its place in the crop. No colours, no background: nothing from which one could learn how renders look.
+# its place in the crop. No colours, no background: of how a picture looks, nothing gets through but the mistakes that BlazePose
+# makes in it.
 
 # %%
 def by_torso(points):
@@ -192,7 +197,7 @@ def by_torso(points):
 
 person, token = seen[0], tokens(seen[0])
 np.testing.assert_allclose(by_torso(person.world), token[:, :3], atol=1e-5)
-print(tuple(token.shape), "           x      y      z  visible  across  down")
+print(f"{str(tuple(token.shape)):16s}      x      y      z  visible  across  down")
 for name in ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle"):
     x, y, z, visible, across, down = token[NAMES.index(name)].tolist()
     print(f"{name:16s} {x:+6.2f} {y:+6.2f} {z:+6.2f} {visible:8.2f} {across:+7.2f} {down:+5.2f}")
@@ -201,9 +206,9 @@ for name in ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle"):
 # ## Landmarks without pictures
 #
 # If a policy reads landmarks, it can learn from landmarks that no picture ever gave: take the true ones, turn them before a
-# random camera, and put them off as an encoder would, a limb's together, in depth the most. It costs next to nothing. And a
-# policy that learns from renders alone learns to undo the mistakes that BlazePose makes *on renders*; on photographs it makes
-# others. An exam of renders shows how the real mistakes compare with the made-up ones:
+# random camera, and put them off as an encoder would, a limb's together, in depth the most. It costs next to nothing. And who
+# learns from renders alone, learns to undo the mistakes that BlazePose makes *on renders*; on photographs it makes others. An
+# exam of renders shows how the real mistakes compare with the made-up ones:
 
 # %%
 COUNT, SIMULATED = 24 if FAST else 100, 1000
@@ -214,6 +219,8 @@ middle = time.perf_counter()
 turned, simulated = simulate_landmarks(body, some_poses(SIMULATED), rng)  # (1000, 24, 3, 3), (1000, 33, 6)
 print(f"a picture and its landmarks {(middle - began) / COUNT * 1000:.0f} ms, "
       f"landmarks alone {(time.perf_counter() - middle) / SIMULATED * 1000:.1f} ms")
+
+# %%
 off = {"simulated": simulated[..., :3] - by_torso(fit.landmarks(body, turned)),
        "the encoder, on renders": (torch.stack([tokens(p) for p in people])[..., :3]
                                    - by_torso(torch.stack([true_landmarks(each) for each in exam])))}
@@ -231,11 +238,12 @@ for k, (name, gap) in enumerate(off.items()):
 axes[0].set(title="in the picture's plane", xlabel="error, mm: median, and up to the worst tenth")
 axes[1].set(title="in depth", xlabel="mm")
 axes[0].set_yticks(range(3), list(parts))
-axes[1].legend()
+axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left")
 plt.show()
 
 # %% [markdown]
-# Half of the pictures that mini-sft learnt from are such simulated landmarks, half an album of 12,000 renders
+# The made-up mistakes are about right in the plane, too mild in depth, and there are no disasters among them, such as the third
+# picture above. So `minirft sft` takes both: half of what it shows are simulated landmarks, half an album of renders
 # (`minirft album`).
 #
 # ## Eight tokens in front of the question
@@ -251,6 +259,7 @@ def project_by_hand(features, projector):
     return third(gelu(second(gelu(first(each.flatten()))))).view(8, -1)
 
 
+# %%
 QUESTION = "What is the pose of this person?"
 policy = PosePolicy.from_pretrained(SFT)
 assert policy.must_see() == "features"
@@ -286,12 +295,11 @@ for name, model in policies.items():
     print(f"{name}: {answers[0]}")
 
 
+# %%
 @torch.no_grad()
 def gaussian(model, people):
-    """The means (P, 132) and stds (P, 132) at the <POSE> of a plain answer to QUESTION."""
-    pictures = [Picture(features=tokens(person)) for person in people]
-    scores = model.score(model.encode([QUESTION] * len(people), ["It is <POSE>."] * len(people), pictures))
-    return scores.mean, scores.std
+    """What a model answers to QUESTION about each: means and stds (P, 132)."""
+    return model.gaussian([QUESTION] * len(people), [Picture(features=tokens(person)) for person in people])
 
 
 # %%
@@ -305,6 +313,7 @@ def error_mm(pose, shots):
     return mpjpe_mm(body.joints(pose), torch.stack([each.joints for each in shots]))
 
 
+# %%
 few = [0, 1, 2, 3, 6]
 rows, titles = [shots[i].image for i in few], [""] * 5
 for name, model in policies.items():
@@ -332,11 +341,15 @@ def camera_by_hand(points, person):
     return scale, torch.stack(shift)
 
 
+# %%
+scales = []
 for each, person in zip(pose, seen):
     points = fit.landmarks(body, each)
     scale, shift = fit.camera(points, person)
-    torch.testing.assert_close(camera_by_hand(points, person), (scale[0, 0], shift[0]), rtol=1e-3, atol=1e-2)
-print(f"the last one: {scale.item():.0f} pixels a metre, shifted by {[round(t) for t in shift[0].tolist()]}")
+    scales.append(round(scale.item()))
+    if scale > 0.01:  # a pose that stands where the picture hangs would like a negative one; the package allows none
+        torch.testing.assert_close(camera_by_hand(points, person), (scale[0, 0], shift[0]), rtol=1e-3, atol=1e-2)
+print("pixels a metre:", scales)
 
 # %% [markdown]
 # How far the landmarks of the pose then fall from those seen is its **misfit**, in parts of the person's size. It needs no
@@ -347,9 +360,10 @@ print(f"the last one: {scale.item():.0f} pixels a metre, shifted by {[round(t) f
 def misfit_by_hand(pose, person):
     points = fit.landmarks(body, pose)
     scale, shift = camera_by_hand(points, person)
-    off = (scale * points[:, :2] + shift - torch.as_tensor(person.image).float()).norm(dim=1) / fit.person_size(person)
+    off = (scale * points[:, :2] + shift - torch.as_tensor(person.image).float()).norm(dim=1)
+    size = np.ptp(person.image, 0).max()  # the longer side of the box about the landmarks
     weight = torch.as_tensor(person.visible).float().clamp(min=0.05)
-    return ((weight * off**2).sum() / weight.sum()).sqrt()
+    return ((weight * (off / size) ** 2).sum() / weight.sum()).sqrt()
 
 
 torch.testing.assert_close(misfit_by_hand(pose[0], seen[0]), fit.misfit(body, pose[0], seen[0]), rtol=1e-3, atol=1e-5)
@@ -357,19 +371,25 @@ print(f"misfit {fit.misfit(body, pose[0], seen[0]):.1%} of the person's size")
 
 
 # %%
+def together(people):
+    """Several as one Person, for fit.py."""
+    return Person(*(np.stack([getattr(p, part) for p in people]) for part in ("image", "world", "visible")), 1.0, None)
+
+
 def improve(model, people):
     """Poses (P, 24, 3, 3), from none of help to most."""
     mean, std = gaussian(model, people)
     drawn = to_pose(torch.cat([mean[:, None], head.sample(mean, std, 7, generator)], 1))  # (P, 8, 24, 3, 3), the mean first
-    misfits = torch.stack([fit.misfit(body, row, person) for row, person in zip(drawn, people)])
-    best = drawn[torch.arange(len(drawn)), misfits.argmin(1)]
-    refined = torch.stack([fit.refine(body, *one) for one in zip(drawn[:, 0], std, people)])
-    return {"a draw": drawn[:, 1], "mean pose": drawn[:, 0], "best of 8": best, "refined": refined}
+    best = torch.stack([fit.misfit(body, row, person) for row, person in zip(drawn, people)]).argmin(1)
+    return {"a draw": drawn[:, 1], "mean pose": drawn[:, 0], "best of 8": drawn[torch.arange(len(drawn)), best],
+            "refined": fit.refine(body, drawn[:, 0], std, together(people))}
 
 
+# %%
 size = 12 if FAST else 40
-improved = {name: improve(model, people[:size]) for name, model in policies.items()}
-misfits = {name: {how: torch.stack([fit.misfit(body, *one) for one in zip(poses, people)]) for how, poses in row.items()}
+truth = torch.stack([each.pose for each in exam])  # (COUNT, 24, 3, 3)
+improved = {name: improve(model, people[:size]) | {"the truth": truth[:size]} for name, model in policies.items()}
+misfits = {name: {how: fit.misfit(body, poses, together(people[:size])) for how, poses in row.items()}
            for name, row in improved.items()}
 for row in misfits.values():
     assert (row["best of 8"] <= row["mean pose"] + 1e-6).all() and row["refined"].mean() < row["mean pose"].mean()
@@ -377,13 +397,14 @@ for row in misfits.values():
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True)
 for k, name in enumerate(policies):
-    places = [y + 0.4 * k - 0.2 for y in range(4)]
+    places = [y + 0.4 * k - 0.2 for y in range(5)]
     for ax, values in zip(axes, ([100 * m.mean() for m in misfits[name].values()],
                                  [error_mm(poses, exam[:size]).mean() for poses in improved[name].values()])):
         ax.bar_label(ax.barh(places, values, height=0.36, label=name), fmt="%.0f" if values[0] > 50 else "%.1f", fontsize=8)
+        ax.margins(x=0.15)
 axes[0].set(xlabel="misfit, % of the person's size")
 axes[1].set(xlabel="error in space, mm")
-axes[0].set_yticks(range(4), list(improved["mini-sft"]))
+axes[0].set_yticks(range(5), list(improved["mini-sft"]))
 axes[0].invert_yaxis()
 axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left")
 plt.show()
@@ -398,7 +419,9 @@ show(rows, titles)
 plt.show()
 
 # %% [markdown]
-# The misfit falls much, the error in space less: a picture can be fitted by poses that are not the one in it. More of that
+# The misfit falls much, the error in space less. And look at the last row: the *true* pose fits less well than a refined one. The
+# encoder errs, weak perspective is not how the picture was taken, and our body is of mean shape, the one in the picture is not
+# (its joints are therefore off even in the true pose). Whoever drives the misfit to nothing fits all these mistakes. More of that
 # under *What breaks*.
 #
 # ## How sure?
@@ -407,24 +430,26 @@ plt.show()
 # equal bins, and compare in each what was claimed with the error that was made. Honest is who stays on the diagonal.
 
 # %%
-truth = torch.stack([each.pose for each in exam])
+numbers = to_6d(truth[:, :22]).flatten(1)  # (COUNT, 132)
 figure, axes = plt.subplots(figsize=(5, 3.6))
 axes.plot((0.003, 0.7), (0.003, 0.7), color="0.6", ls=":")
 for name, model in policies.items():
     mean, std = gaussian(model, people)
     found = calibration(to_pose(mean), std, truth)
     axes.plot(found["std"], found["rms_error"], "o-", label=name)
-    error = error_mm(to_pose(mean), exam)
-    ranks = torch.stack([std.square().mean(1), error]).argsort(1).argsort(1).float()
-    print(f"{name}: {error.mean():.0f} mm; does a picture with more std have more error? rank correlation "
-          f"{torch.corrcoef(ranks)[0, 1]:+.2f}")
+    average = std.square().mean(0).sqrt().expand_as(std)  # of each number, the same for all pictures
+    own, others = (head.log_prob(numbers, mean, claimed).mean() for claimed in (std, average))
+    print(f"{name}: {error_mm(to_pose(mean), exam).mean():.0f} mm; {own:.0f} nats a pose, {others:.0f} with the average std")
     assert found["std"] == sorted(found["std"])
 axes.set(xscale="log", yscale="log", xlabel="std that was claimed", ylabel="error made, root mean square")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# And if something is hidden? The same bodies, twice each: free, and with a box before the left shin and foot.
+# Above the floor of the std, 0.02, what mini-sft claims can be believed *on average*. (Reinforcement pays for good draws, and
+# nobody for an honest spread: see where mini-rft lies.) Most of it is to know joints, arms looser than spines whatever the
+# picture: were every picture given the average std in place of its own, the log-density would hardly suffer. So what of the
+# single picture? The same bodies, twice each: free, and with a box before the left shin and foot.
 
 # %%
 SHIN = [JOINT[name] for name in ("left_knee", "left_ankle", "left_foot")]
@@ -438,6 +463,7 @@ def with_and_without(pose, seed):
     return free, snapshot(body, pose, np.random.default_rng(seed), obstacles=[box])
 
 
+# %%
 pairs = [with_and_without(pose, seed) for seed, pose in enumerate(prior.sample(16 if FAST else 40, generator=generator))]
 twice = {"free": [free for free, _ in pairs], "hidden": [hidden for _, hidden in pairs]}
 looked = {name: [look(each) for each in several] for name, several in twice.items()}
@@ -458,16 +484,20 @@ for k, (name, several) in enumerate(looked.items()):
     for ax, values in zip(axes, (std, error)):
         values = values.square().view(-1, 22, 6)
         values = [values[:, joints].mean().sqrt() for joints in limbs.values()]
-        ax.bar_label(ax.barh([y + 0.4 * k - 0.2 for y in range(4)], values, height=0.36, label=name), fmt="%.2f", fontsize=8)
+        ax.bar_label(ax.barh([y + 0.4 * k - 0.2 for y in range(4)], values, height=0.36, label=name), fmt="%.3f", fontsize=8)
+        ax.margins(x=0.15)
 axes[0].set(xlabel="std that was claimed", title="how sure mini-sft says it is")
 axes[1].set(xlabel="error made", title="how sure it should be")
 axes[0].set_yticks(range(4), list(limbs))
 axes[0].invert_yaxis()
-axes[1].legend()
+axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left")
 plt.show()
 
 # %% [markdown]
-# On average honest; about the single case it knows less than one would wish. TODO
+# A box makes both legs wrong (from the side, it covers the other one, too; and who misses one leg misplaces the body). The head
+# notices, but not enough: the error rises by more than the std. It reads an encoder that goes on naming places for what it cannot
+# see; and it has met boxes in two renders of five, and none among the simulated landmarks. Training asks for honesty on average,
+# and gets it.
 #
 # ## What a near pose earns
 #
@@ -496,6 +526,7 @@ def both_rewards(joints, truth):
             rewards.joint_location(procrustes(joints, truth), truth, rooted=False))
 
 
+# %%
 right = body.joints(exam[0].pose)
 for degrees in (0, 10, 30, 90):
     joint, aligned = both_rewards(body.joints(turn_root(exam[0].pose, degrees)), right)
@@ -515,27 +546,30 @@ axes[1].legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Eight draws to a picture, some better than others: a group, and its advantages, as in [06_hygrpo](06_hygrpo.ipynb).
+# Eight draws to a picture, some better than others: a group, with its advantages, as in [06_hygrpo](06_hygrpo.ipynb).
 #
 # ## What breaks: depth
 #
-# Two bodies, the arms swung forward and the arms swung back. From the front, every landmark is where it was.
+# Two bodies, the arms swung forward and the arms swung back. From the front, hardly a landmark moves.
 
 # %%
 def swung(degrees):
     axis_angle = torch.zeros(24, 3)
-    axis_angle[JOINT["left_shoulder"], 1], axis_angle[JOINT["right_shoulder"], 1] = -degrees * torch.pi / 180, degrees * torch.pi / 180
+    for side, sign in (("left", -1), ("right", 1)):
+        axis_angle[JOINT[f"{side}_shoulder"], 1] = sign * degrees * torch.pi / 180
     return to_matrix(axis_angle.flatten())
 
 
-forward, back = swung(50), swung(-50)
-views = [("from the front", 0.0, 0.0), ("from above", 0.0, 75.0)]
-show([mesh_image(body.vertices(pose), body.faces, view=view, elevation=high) for _, view, high in views for pose in (forward, back)],
-     [f"{which}, {name}" for name, _, _ in views for which in ("forward", "back")], side=2)
+forward, back = swung(50), swung(-45)  # at rest, the arms are not quite level
+seen_from = [(view, which) for view in ("front", "side") for which in ("forward", "back")]
+skins = {"forward": body.vertices(forward), "back": body.vertices(back)}
+show([mesh_image(skins[which], body.faces, view=view, elevation=0) for view, which in seen_from],
+     [f"{which}, from the {view}" for view, which in seen_from], side=2)
 plt.show()
 
 # %% [markdown]
-# So the misfit cannot tell them apart, however exact the landmarks are, nor can any fit that starts from the wrong one:
+# The wrong one's misfit is smaller than what an encoder gets wrong anyway (`SIGMA`, 2 %), so no choice among draws is safe
+# from it, and no fit that starts from the wrong side will cross to the right one:
 
 # %%
 facing = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # towards the camera: x right, y down, z away
@@ -547,10 +581,11 @@ tried = {"forward, the truth": forward, "back": back,
 for name, pose in tried.items():
     print(f"{name:18s}: misfit {fit.misfit(body, pose, picture):.2%}, "
           f"{mpjpe_mm(body.joints(pose), body.joints(forward)):3.0f} mm off")
-assert fit.misfit(body, back, picture) < 0.02 < 0.1 < mpjpe_mm(body.joints(back), body.joints(forward)) / 1000
+assert fit.misfit(body, back, picture) < fit.SIGMA and mpjpe_mm(body.joints(back), body.joints(forward)) > 100
+assert mpjpe_mm(body.joints(tried["back, refined"]), body.joints(forward)) > 100
 
 # %% [markdown]
-# The same on the exam, where nobody arranged it. Of the error that `refine` leaves, direction by direction:
+# The same on the exam, where nobody arranged it: what `refine` mends, direction by direction.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 2.4))
@@ -565,10 +600,9 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# What can tell near from far is the z that the encoder guesses from light and outline, and what bodies usually do; both are in
-# the policy's mean already. A second camera would settle it.
-
-# %% [markdown]
+# Depth was the worst before, and stays. What tells near from far is the z that the encoder guesses from light and outline, and
+# what bodies usually do; both are in the policy's mean already. Only a second camera would settle it.
+#
 # ## Exercise
 #
 # Weak perspective forgets the distance: a hand that comes near is not drawn larger. How much does that cost? Let
@@ -592,7 +626,9 @@ print({away: f"{least_misfit(away):.1%}" for away in (1.5, 2.5, 5.0, 10.0)})
 #     return fit.misfit(body, pose, Person(image.numpy(), points.numpy(), np.ones(33), 1.0, None)).item()
 # ```
 #
-# TODO
+# 6.1, 3.8, 2.1 and 1.1 %: twice as far, half the misfit. The pictures here were taken from 2.5 to 7 m, so for the near ones the
+# simple camera costs more than what an encoder gets wrong. Hence `refine` holds on to the policy's Gaussian, and hence its
+# misfit is no proof: below a per cent or two there is nothing to be won.
 #
 # </details>
 #

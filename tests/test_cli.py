@@ -26,6 +26,8 @@ from minirft import captions
 from minirft.body import DATA, load_body, to_matrix
 from minirft.cli import main
 from minirft.data import load_poses
+from minirft.fit import misfit
+from minirft.policy import PosePolicy
 
 SENTENCES = ["Raise both arms straight up.", "Kneel on both knees.", "Hello!"]
 BVH = """HIERARCHY
@@ -112,12 +114,25 @@ def world(tmp_path_factory, poses):
     (root / "run").mkdir()
     (root / "run" / "metrics.jsonl").write_text("{}\n")
     (root / "broken.py").write_text("1 / 0\n")
+    policy = PosePolicy.from_pretrained("mini-sft")
+    with torch.no_grad():  # whatever it sees stands upright and looks into the camera
+        policy.head.layers[-1].weight[:6], policy.head.layers[-1].bias[:6] = 0, torch.tensor([1.0, 0, 0, 0, -1, 0])
+    for policy.sees, name in ((None, "blind"), ("features", "seeing")):
+        policy.save_pretrained(root / name)
+    grey = np.random.default_rng(0).integers(110, 150, (160, 200, 3), dtype=np.uint8)
+    Image.fromarray(grey).save(root / "photo.png")
+    Image.fromarray(grey // 8).save(root / "dark.png")
+    Image.fromarray(grey).save(root / "whole.jpg")
+    (root / "cut.jpg").write_bytes((root / "whole.jpg").read_bytes()[:3000])
+    (root / "objects").mkdir()
+    shutil.copy(root / "objects.npz", root / "objects" / "0000.npz")
     return root
 
 
 GENERATE = ["generate", "arms up", "--out", "out"]
 SFT = ["sft", "--base", "mini", "--poses", "good.npz", "--out", "out", "--steps", "1"]
 RFT = ["rft", "--poses", "good.npz", "--validation", "good.npz", "--out", "out", "--steps", "1"]
+LOOK = ["generate", "--model", "seeing", "--out", "out", "--image"]
 EVALUATE = ["evaluate", "--poses", "good.npz", "--json", "report.json"]
 BAD = {  # what is wrong: (the command, what its line must say)
     "no command": ([], "COMMAND"),
@@ -211,6 +226,30 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "a run is there already": ([*RFT[:-3], "run", "--steps", "1"], "holds a run already"),
     "nothing to resume for rft": ([*RFT, "--resume"], "no checkpoint to resume"),
     "no steps of rft": ([*RFT[:-1], "0"], "'0'"),
+    "sentences of a file about a picture": ([*LOOK, "photo.png", "--prompts", "gronk.txt"], "--prompts FILE goes without --image"),
+    "sentence, prompts and picture": ([*GENERATE, "--prompts", "gronk.txt", "--image", "photo.png"], "--prompts"),
+    "neither sentence nor picture": (["generate", "--refine", "--out", "out"], "a sentence.*--image FILE"),
+    "nothing to refine to": ([*GENERATE, "--refine"], "--refine .*--image"),
+    "fewer drawn of a picture than kept": ([*LOOK, "photo.png", "-n", "4", "--best-of", "3"], "--best-of 3 cannot give -n 4"),
+    "no such picture": ([*LOOK, "none.png"], "none.png: cannot be read as a picture .No such file"),
+    "picture is a folder": ([*LOOK, "empty"], "empty: cannot be read as a picture"),
+    "picture is text": ([*LOOK, "gronk.txt"], "gronk.txt: cannot be read as a picture"),
+    "picture is cut short": ([*LOOK, "cut.jpg"], "cut.jpg: cannot be read as a picture"),
+    "picture for a model that is blind": (["generate", "--model", "blind", "--image", "photo.png", "--out", "out"],
+                                          "has not learnt to see pictures.*--image-share"),
+    "no known word about a picture": ([*LOOK, "photo.png", "gronk blarf"], "gronk blarf"),
+    "pictures for a model that is blind": ([*EVALUATE, "--task", "image", "--model", "blind"], "has not learnt to see"),
+    "no such task": ([*EVALUATE, "--task", "sound"], "'sound'"),
+    "more pictures than questions": ([*SFT, "--image-share", "1.5"], "'1.5': give float from 0 to 1"),
+    "nothing of a picture": ([*SFT, "--see", "nothing"], "'nothing'"),
+    "pixels and no photographs": ([*SFT, "--image-share", "0.5", "--see", "pixels"], "--album"),
+    "no such album": ([*SFT, "--image-share", "0.5", "--album", "nowhere"], "nowhere: holds no album"),
+    "album is empty": ([*SFT, "--image-share", "0.5", "--album", "empty"], "empty: holds no album; `minirft album"),
+    "album of objects": ([*SFT, "--image-share", "0.5", "--album", "objects"], "0000.npz is not an npz of plain arrays"),
+    "album of no poses": (["album", "--poses", "none.npz", "--out", "out"], "none.npz"),
+    "album of none": (["album", "--poses", "good.npz", "--count", "0", "--out", "out"], "from 1"),
+    "album into a file": (["album", "--poses", "good.npz", "--out", "file"], "file: cannot write"),
+    "no such encoder": (["album", "--poses", "good.npz", "--out", "out", "--encoder", "none.pt"], "none.pt: cannot be read"),
     "pose file where a folder is": (["data", "whole.bvh", "--out", "empty"], "empty: is a folder"),
 }
 
@@ -223,7 +262,7 @@ def assert_one_error_line(code, err, says):
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_one_clear_line_and_leaves_earlier_output(world, tmp_path, monkeypatch, capsys, what):
+def test_bad_input_is_one_clear_line_and_leaves_earlier_output(world, tmp_path, monkeypatch, capsys, stub_blazepose, what):
     arguments, says = BAD[what]
     for item in world.iterdir():
         (tmp_path / item.name).symlink_to(item)
@@ -433,6 +472,65 @@ def test_best_of_keeps_what_the_reward_model_likes_and_says_so(world, tmp_path, 
     np.testing.assert_allclose(best["log_prob"][0], every["log_prob"][0][order], rtol=1e-4)
 
 
+def test_generate_poses_the_person_in_a_photograph(world, tmp_path, stub_blazepose, capsys):
+    arguments = ("generate", "--image", world / "photo.png", "--model", world / "seeing", "-n", 2, "--out")
+    assert run(*arguments, tmp_path / "a", "--obj") == 0
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"poses.npz", "poses.png", "pose_000_00.obj", "pose_000_01.obj"}
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{world / 'photo.png'}\n    ") and "poses.npz" in printed.out and printed.err == ""
+    with np.load(tmp_path / "a" / "poses.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    assert arrays["frame"] == "camera" and arrays["camera"].shape == (1, 2, 3) and arrays["pose"].shape == (1, 2, 72)
+    np.testing.assert_allclose(arrays["landmarks"], stub_blazepose.look(Image.open(world / "photo.png"), None).image, atol=1e-3)
+    skin = load_body().vertices(to_matrix(torch.tensor(arrays["pose"][0, 1])))
+    mesh = trimesh.load(tmp_path / "a" / "pose_000_01.obj", process=False)
+    np.testing.assert_allclose(mesh.vertices, skin * torch.tensor([1, -1, -1]), atol=1e-3)  # as the camera sees it, Y up
+    assert run(*arguments, tmp_path / "b") == 0
+    assert (tmp_path / "a" / "poses.npz").read_bytes() == (tmp_path / "b" / "poses.npz").read_bytes()
+
+
+def test_a_question_about_a_photograph_is_asked_and_told(world, tmp_path, stub_blazepose, capsys):
+    asked = "What does this person do with the left arm?"
+    assert run("generate", asked, "--image", world / "photo.png", "--model", world / "seeing", "--out", tmp_path) == 0
+    assert np.load(tmp_path / "poses.npz")["prompt"].tolist() == [asked]
+    assert capsys.readouterr().out.startswith(asked + "\n    ")
+
+
+def test_refining_and_choosing_among_poses_of_a_photograph_change_them_and_say_so(world, tmp_path, stub_blazepose, capsys):
+    arguments = ("generate", "--image", world / "photo.png", "--model", world / "seeing", "--out")
+    assert run(*arguments, tmp_path / "drawn") == 0 and "lie nearest" not in capsys.readouterr().out
+    assert run(*arguments, tmp_path / "refined", "--refine") == 0
+    assert run(*arguments, tmp_path / "best", "--best-of", 6) == 0
+    assert "Of 6 poses a picture, the 1 that lie nearest to what is seen in it." in capsys.readouterr().out
+    drawn, refined, best = (np.load(tmp_path / name / "poses.npz") for name in ("drawn", "refined", "best"))
+    assert np.array_equal(drawn["answer"], refined["answer"]) and np.array_equal(drawn["log_prob"], refined["log_prob"])
+    assert best["pose"].shape == refined["pose"].shape == drawn["pose"].shape == (1, 1, 72)
+    person = stub_blazepose.look(Image.open(world / "photo.png"), None)
+    off = {name: misfit(load_body(), to_matrix(torch.tensor(made["pose"][0, 0])), person).item()
+           for name, made in (("drawn", drawn), ("refined", refined), ("best", best))}
+    assert off["refined"] < 0.8 * off["drawn"] and off["best"] <= off["drawn"] + 1e-6
+
+
+def test_how_many_people_are_in_a_photograph_is_said_and_that_nobody_is(world, tmp_path, stub_blazepose, monkeypatch, capsys):
+    arguments = ("generate", "--model", world / "seeing", "--out", tmp_path, "--image")
+    code = run(*arguments, world / "dark.png")
+    assert_one_error_line(code, capsys.readouterr().err, "dark.png: nobody was found; give a picture")
+    assert not list(tmp_path.iterdir())
+    assert run(*arguments, world / "photo.png") == 0 and "people were found" not in capsys.readouterr().out
+    alone = type(stub_blazepose).__call__
+    monkeypatch.setattr(type(stub_blazepose), "__call__", lambda self, image: 3 * alone(self, image))
+    assert run(*arguments, world / "photo.png") == 0
+    assert f"{world / 'photo.png'}: 3 people were found; this is the largest" in capsys.readouterr().out
+
+
+def test_where_blazepose_cannot_be_had_it_is_one_clear_line(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIRFT_CACHE", str(tmp_path / "cache"))
+    failed = subprocess.CompletedProcess([], 1, "", "ERROR: no network here\n")
+    monkeypatch.setattr("minirft.vision.subprocess.run", lambda *_, **__: failed)
+    code = run("generate", "--image", world / "photo.png", "--model", world / "seeing", "--out", tmp_path / "out")
+    assert_one_error_line(code, capsys.readouterr().err, "mediapipe.* cannot be fetched from PyPI .*no network here")
+
+
 def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_path, small_rollouts, monkeypatch, capsys):
     (world / "tall.py").write_text("def tall(samples, answers, pose, joints):\n    return joints[..., 15, 1]\n")
     whole, stopped = (["rft", "--model", "mini-sft", "--poses", world / "good.npz", "--validation", world / "good.npz",
@@ -534,6 +632,74 @@ def test_sft_writes_a_checkpoint_that_generate_takes(world, tmp_path, small_batc
     assert [line["step"] for line in lines] == [0, 1] and "val_satisfied" in lines[-1]
     assert run("generate", "arms up", "--model", tmp_path / "run", "--out", tmp_path / "out") == 0
     assert f"--model {tmp_path / 'run'}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def album(world, tmp_path, stub_blazepose):
+    """A folder that `minirft album` wrote."""
+    assert run("album", "--poses", world / "good.npz", "--count", 4, "--out", tmp_path / "album") == 0
+    return tmp_path / "album"
+
+
+def test_album_writes_photographs_that_others_load_and_makes_none_twice(world, album, capsys):
+    from minirft.snapshots import load_album
+
+    made, before = load_album(album), (album / "0000.npz").stat().st_mtime_ns
+    assert len(made) == 4 and [path.name for path in album.iterdir()] == ["0000.npz"]
+    assert run("album", "--poses", world / "good.npz", "--count", 4, "--out", album) == 0
+    assert f"--album {album}" in capsys.readouterr().out
+    assert (album / "0000.npz").stat().st_mtime_ns == before
+    assert run("album", "--poses", world / "good.npz", "--count", 4, "--seed", 1, "--out", album / "other") == 0
+    assert load_album(album / "other").jpeg != made.jpeg
+
+
+@pytest.mark.parametrize("see", ["features", "pixels", "both"])
+def test_sft_on_an_album_teaches_to_see_what_was_asked_for(world, album, tmp_path, small_batches, monkeypatch, capsys, see):
+    monkeypatch.setattr("minirft.cli.EXAM", 3)
+    code = run("sft", "--base", "mini-sft", "--poses", world / "good.npz", "--validation", world / "good.npz", "--album", album,
+               "--image-share", 0.5, "--see", see, "--steps", 2, "--out", tmp_path / "run")
+    assert code == 0 and PosePolicy.from_pretrained(tmp_path / "run").must_see() == see
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1] and {"val_image_mpjpe_mm", "val_satisfied"} <= set(lines[-1])
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["image_share"] == 0.5 and config["see"] == see
+    assert run("generate", "--image", world / "photo.png", "--model", tmp_path / "run", "--out", tmp_path / "out") == 0
+    assert np.isfinite(np.load(tmp_path / "out" / "poses.npz")["landmarks"]).all()
+
+
+def test_a_stopped_run_on_an_album_goes_on_to_the_same_weights(world, album, tmp_path, small_batches, monkeypatch, capsys):
+    whole, stopped = (["sft", "--poses", world / "good.npz", "--album", album, "--image-share", 0.5, "--see", "both", "--steps", 3,
+                       "--out", tmp_path / name] for name in "ab")
+    assert run(*whole) == 0
+    draw = minirft.train.fresh_samples
+
+    def stop_at_1(*arguments):
+        if arguments[5] == 1:
+            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+        return draw(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(minirft.train, "fresh_samples", stop_at_1)
+        assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
+    assert run(*stopped, "--resume") == 0
+    for name in ("last/model.safetensors", "last/projector.safetensors", "last/policy.json", "metrics.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_evaluate_reports_on_photographs(world, tmp_path, stub_blazepose, capsys):
+    arguments = ("evaluate", "--task", "image", "--model", world / "seeing", "--poses", world / "good.npz", "--limit", 4, "--json")
+    assert run(*arguments, tmp_path / "a.json") == 0
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert json.loads(capsys.readouterr().out) == report
+    columns = {"mean", "samples", "best_of_8", "refined"}
+    for metric in ("mpjpe_mm", "pa_mpjpe_mm", "misfit"):
+        assert set(report[metric]) == columns and all(value > 0 for value in report[metric].values())
+    for metric in ("mpjpe_mm", "pa_mpjpe_mm"):
+        assert set(report["twelve"][metric]) == columns | {"blazepose"} and min(report["twelve"][metric].values()) > 0
+    assert len(report["calibration"]["std"]) == len(report["calibration"]["rms_error"]) == 10
+    about = {"task": "image", "sees": "features", "pictures": 4, "seed": 0, "body": "open", "joints": "open-24"}
+    assert (about | {"model": str(world / "seeing")}).items() <= report.items() and 0 <= report["found"] <= 1
+    assert run(*arguments, tmp_path / "b.json") == 0 and json.loads((tmp_path / "b.json").read_text()) == report
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batches, monkeypatch, capsys):

@@ -226,19 +226,17 @@ def test_drawn_over_a_person_the_body_covers_it_the_right_way_up_and_round(body)
         assert covered[: int(hand[1]) + 3, int(hand[0]) - 5 :].any() and not covered[: int(hand[1]) + 3, : width // 2 - 20].any()
 
 
-def test_what_is_nearer_to_the_camera_is_drawn(body):
-    """From the front the chest is lit; seen from behind, the same place of the picture is another part of the skin."""
-    photo = np.zeros((240, 240, 3), np.uint8)
-    front, back = pose(), pose()
-    front[0], back[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0])), torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
-    covered = []
-    for turned in (front, back):
-        skin = body.vertices(turned).numpy()
-        near = skin[:, 2] < np.median(skin[:, 2])
-        colours = [draw_over(photo, np.where(keep[:, None], skin, 1e4), body.faces, scale=100.0, shift=(120, 120))
-                   for keep in (near, near | True)]
-        covered.append(((colours[0] == colours[1]) & (colours[1] > 0)).all(-1).sum() / (colours[1] > 0).any(-1).sum())
-    assert min(covered) > 0.6  # of what is drawn, most is the nearer half
+def test_of_what_lies_behind_each_other_the_nearer_is_drawn():
+    """A slanted board, lit otherwise than an upright one: before it, then behind it."""
+    photo, upright, faces = board(40, 40)
+    slanted = upright + np.array([0, 0, 0.4]) * (upright[:, 1:2] > 0)
+    both = np.concatenate([faces, faces + 4])
+    alone = {name: draw_over(photo, corners, faces, scale=40.0, shift=(20, 20))
+             for name, corners in (("upright", upright), ("slanted", slanted))}
+    assert (alone["upright"] != alone["slanted"])[12:28, 5:35].any(-1).all()
+    for nearer, corners in (("slanted", [upright + [0, 0, 1], slanted]), ("upright", [upright, slanted + [0, 0, 1]])):
+        drawn = draw_over(photo, np.concatenate(corners), both, scale=40.0, shift=(20, 20))
+        assert np.array_equal(drawn, alone[nearer])
 
 
 @pytest.mark.parametrize("shape", [(120, 240), (240, 120)])

@@ -154,3 +154,90 @@ def test_pictures_and_sentences_are_learnt_together(poses, body, tmp_path):
     train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 2 and all(np.isfinite(line["joint"]) for line in lines)
+
+
+def seen_in(samples):
+    return [s for s in samples if s.task == "image"]
+
+
+@pytest.fixture(scope="module")
+def album(poses, body, album_of):
+    return album_of(body, poses[:20])
+
+
+@pytest.fixture(scope="module")
+def draw(poses, body, album):
+    """draw(...): the samples of a step of 120, half of the questions about a picture."""
+    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+
+    def samples(*, step=0, album=album, see="features", **settings):
+        config = SFTConfig(**{"image_share": 0.5, "see": see} | settings)
+        return train.fresh_samples(poses, body, weights, 120, config, step, album, see)
+
+    return samples
+
+
+def row_of(sample, album):
+    """Which picture of the album a sample shows, None for a simulated one."""
+    same = album.pose.flatten(1).eq(sample.pose.flatten()).all(1).nonzero()
+    return int(same[0, 0]) if len(same) else None
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 0.3, 0.7), (1.0, 1, 1)])
+def test_of_the_people_seen_the_stated_share_is_from_the_album(draw, album, share, low, high):
+    shown = seen_in(draw(album_share=share))
+    rows = [row_of(sample, album) for sample in shown]
+    assert 40 < len(shown) < 80 and low <= sum(row is not None for row in rows) / len(rows) <= high
+    assert len({row for row in rows if row is not None}) in ([0] if share == 0 else range(8, 21))
+    for sample, row in zip(shown, rows):
+        assert sample.picture.pixels is None and sample.picture.features.shape == (33, 6)
+        assert row is None or torch.equal(sample.picture.features, album.tokens[row])
+
+
+def test_without_an_album_all_people_are_simulated_and_with_one_sentences_stay_as_they_are(draw, album):
+    alone, beside = draw(album=None), draw()
+    assert len(seen_in(alone)) == len(seen_in(beside)) and not any(row_of(s, album) is not None for s in seen_in(alone))
+    assert [s.question for s in alone if s.task == "text"] == [s.question for s in beside if s.task == "text"]
+
+
+def test_who_looks_at_pixels_gets_photographs_alone_and_who_looks_at_both_gets_both(draw, album):
+    for sample in seen_in(draw(see="pixels", album_share=0.2)):
+        row = row_of(sample, album)
+        assert np.array_equal(sample.picture.pixels, np.asarray(album.image(row))) and sample.picture.features is None
+    both = seen_in(draw(see="both"))
+    assert {row_of(sample, album) is None for sample in both} == {True, False}
+    for sample in both:  # of a simulated person there is no photograph
+        assert (sample.picture.pixels is None) == (row_of(sample, album) is None) and sample.picture.features is not None
+
+
+def test_pictures_are_a_function_of_seed_and_step_too(draw, album):
+    def what(**settings):
+        return [(s.question, s.answer, row_of(s, album), s.picture.features.sum().item()) for s in seen_in(draw(**settings))]
+
+    first, again, next_step, other = what(), what(), what(step=1), what(seed=1)
+    assert first == again and first != next_step and first != other
+
+
+@pytest.mark.parametrize("see", ["features", "pixels", "both"])
+def test_a_run_with_an_album_teaches_what_it_looks_at_and_examines_it(poses, body, album, tmp_path, see):
+    config = SFTConfig(steps=2, **TINY | {"batch_size": 8}, image_share=0.9, album_share=1.0, see=see)
+    policy = PosePolicy.mini()
+    eyes = {"pixels": policy.model.model.vision_tower, "features": policy.projector}
+    before = {name: [p.clone() for p in part.parameters()] for name, part in eyes.items()}
+    train.sft(policy, poses, config, body=body, out=tmp_path / "run", album=album, validation=poses[:8], validation_album=album,
+              progress=False)
+    learnt = {name for name, part in eyes.items()
+              if any(not torch.equal(p, q) for p, q in zip(part.parameters(), before[name]))}
+    assert learnt == {"pixels", "features"} - {{"features": "pixels", "pixels": "features"}.get(see)}
+    assert policy.sees == PosePolicy.from_pretrained(tmp_path / "run").sees == see
+    last = lines(tmp_path / "run")[-1]
+    assert {"val_image_text", "val_image_rotation", "val_image_std", "val_image_mpjpe_mm", "val_mpjpe_mm"} <= set(last)
+    assert all(np.isfinite(value) for value in last.values())
+
+
+def test_without_pictures_what_a_policy_sees_stays_as_it_was(poses, body, tmp_path):
+    policy = PosePolicy.mini()
+    policy.sees = "both"
+    config = SFTConfig(steps=1, **TINY)
+    assert train.sft(policy, poses, config, body=body, out=tmp_path / "run", progress=False).sees == "both"
+    assert train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / "other", progress=False).sees is None

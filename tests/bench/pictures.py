@@ -3,10 +3,11 @@
     python tests/bench/pictures.py --sft data/mini-sft --seed 0 --poses train.npz --album ALBUM --test test.npz --out WORK
     python tests/bench/pictures.py                                                             # prints the tables
 
-Arms as in alignment.py: `sft`; `sft+`, taught on for the CPU-seconds that `rft` took; `rft`, half of its questions about
-pictures; and `regressor`, a plain network from the same encoder's tokens to rotations, taught by the same pictures and losses
-and nothing else. Each is measured on photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed
-0 is mini-sft, 1 and 2 are data/seeds/see-1 and see-2; data/README.md says how they and the album are made.
+Arms as in alignment.py: `sft`; `rft`; `sft+`, taught on for the CPU-seconds that `rft` took; and `regressor`, a plain network
+from the same encoder's tokens to rotations, taught by the same pictures and losses and nothing else. Each is measured on
+photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes
+data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; data/README.md
+says how it, the two others and the album are made.
 
     python tests/bench/pictures.py --sft data/seeds/sft-0 --arms see-features see-pixels see-both ...   # what it looks at
 """
@@ -37,7 +38,7 @@ ABLATION = tuple(f"see-{part}" for part in SEE)
 ORDER = ("rft", "sft", "sft+", "regressor", *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
 SHARE = 0.5  # of SFT's questions, about pictures
-RFT = {"prompts": 96, "image_share": 1 / 3}  # as many about sentences as without pictures
+RFT = {"prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
 PICTURES = 1000
 ABLATION_STEPS = 500
 
