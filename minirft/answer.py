@@ -35,28 +35,19 @@ def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None):
 def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, fit=False, encoder=None):
     """Answer a question about the largest person in a photograph with n poses; write out/poses.npz and out/poses.png.
 
-    question: None for the usual one. best_of: of so many poses the n nearest to the landmarks seen. fit: move each to where
-    it agrees with these. encoder: of encoders.py, where the policy was taught with one. Poses are in the camera frame (x right, y down, z away).
-    Returns poses (1, n, 24, 3, 3), one list of n answers and how many people were found. Raises InputError where nobody is.
+    Settings as of pose_person. Returns poses (1, n, 24, 3, 3), one list of n answers and how many people were found. Raises
+    InputError where nobody is.
     """
-    see = policy.must_see()
+    policy.must_see()
     photo = open_photo(path)
     people = BlazePose()(photo)
     if not people:
         raise InputError(f"{path}: nobody was found; give a picture in which one person is seen whole, and not too small")
-    person, question = people[0], question or SHOWN[0]
-    features = encoder(photo, person) if encoder else tokens(person)
-    shown = [to_picture(crop_person(photo, person), features, see)]
-    pose, answers, log_prob = policy.generate([question], pictures=shown, n=best_of or n, seed=seed)
-    pose, log_prob = pose.cpu(), log_prob.cpu()
-    if best_of:
-        off = misfit(body, pose, person)  # NaN where there is no pose
-        pose, answers, log_prob = pick(off.nan_to_num(torch.inf), n, pose, answers, log_prob)
-    if fit:
-        std = policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
-        pose = refine(body, pose, std.nan_to_num(0.1)[:, None], person)  # NaN stays NaN
-    scale, shift = camera(landmarks(body, pose[0]), person)  # (n, 1, 1), (n, 1, 2)
-    save_poses(out / "poses.npz", body, pose, answers, log_prob, [question], frame="camera", landmarks=person.image,
+    question = question or SHOWN[0]
+    pose, answers, log_prob = pose_person(policy, photo, people[0], question, body=body, seed=seed, n=n, best_of=best_of, fit=fit,
+                                          encoder=encoder)
+    scale, shift = camera(landmarks(body, pose[0]), people[0])  # (n, 1, 1), (n, 1, 2)
+    save_poses(out / "poses.npz", body, pose, answers, log_prob, [question], frame="camera", landmarks=people[0].image,
                camera=torch.cat([scale[:, 0], shift[:, 0]], 1)[None].numpy())
     smaller = min(1.0, DRAWN_SIDE / max(photo.size))
     photo = np.asarray(photo.resize([max(1, round(side * smaller)) for side in photo.size]))
@@ -65,6 +56,26 @@ def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, 
              for skin, s, t in zip(skins, scale, shift)]
     photo_sheet(photo, drawn, skins, body.faces, question, path=out / "poses.png")
     return pose, answers, len(people)
+
+
+def pose_person(policy, photo, person, question=SHOWN[0], *, body, seed=0, n=1, best_of=None, fit=False, encoder=None):
+    """Poses of a person in a photograph, in the camera's frame (x right, y down, z away).
+
+    photo: a PIL image; person: of BlazePose. best_of: of so many poses the n nearest to the landmarks seen. fit: move each to
+    where it agrees with these. encoder: of encoders.py, where the policy was taught with one.
+    Returns poses (1, n, 24, 3, 3), one list of n answers and their log_prob (1, n), as policy.generate does.
+    """
+    features = encoder(photo, person) if encoder else tokens(person)
+    shown = [to_picture(crop_person(photo, person), features, policy.must_see())]
+    pose, answers, log_prob = policy.generate([question], pictures=shown, n=best_of or n, seed=seed)
+    pose, log_prob = pose.cpu(), log_prob.cpu()
+    if best_of:
+        off = misfit(body, pose, person)  # NaN where there is no pose
+        pose, answers, log_prob = pick(off.nan_to_num(torch.inf), n, pose, answers, log_prob)
+    if fit:
+        std = policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
+        pose = refine(body, pose, std.nan_to_num(0.1)[:, None], person)  # NaN stays NaN
+    return pose, answers, log_prob
 
 
 def sheet_of_sentences(body, pose, sentences, path):

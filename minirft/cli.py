@@ -106,10 +106,10 @@ def generate(arguments):
     from .policy import PosePolicy  # here and below, not above: transformers takes seconds to load
 
     photo, n = arguments.image, arguments.n
-    if (arguments.sentence is not None) + (arguments.prompts is not None) != 1 and not (photo and not arguments.prompts):
-        raise InputError('give a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE, or --image FILE')
     if photo and arguments.prompts:
         raise InputError("--prompts FILE goes without --image; ask one question about a picture")
+    if not photo and (arguments.sentence is None) == (arguments.prompts is None):
+        raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE, or --image FILE')
     if arguments.refine and not photo:
         raise InputError("--refine fits a pose to a photograph; give one by --image FILE")
     sentences = read_prompts(arguments.sentence, arguments.prompts) if not photo or arguments.sentence else [None]
@@ -144,7 +144,7 @@ def sft(arguments):
     """Teach a fresh mini policy, or go on teaching a model."""
     from . import train
     from .policy import PosePolicy
-    from .snapshots import exam_album, load_album
+    from .snapshots import exam_album
 
     body, out = load_body(arguments.body), Path(arguments.out)
     poses = _poses(arguments.poses, arguments.seed)
@@ -153,7 +153,7 @@ def sft(arguments):
     encoder = _encoder(arguments)
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr, image_share=arguments.image_share,
                              see=arguments.see)
-    album = load_album(arguments.album) if arguments.album else None
+    album = _album(arguments)
     if album:
         policy.face(album.tokens.shape[1:])
     unseen = exam_album(body, validation, count=EXAM, encoder=encoder) if album and validation is not None else None
@@ -168,14 +168,14 @@ def rft(arguments):
     from .critics import Critics, read_rewards
     from .evaluate import Instruments, evaluate_pictures, exam_samples, verdict
     from .policy import PosePolicy
-    from .snapshots import exam_album, load_album
+    from .snapshots import exam_album
 
     body, out, seed = load_body(arguments.body), Path(arguments.out), arguments.seed
     weights, own = read_rewards(arguments.reward, train.RFTConfig().reward_weights)
     config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, lr=arguments.lr,
                              prompts=arguments.questions, poses_per_answer=arguments.poses_per_answer, reward_weights=weights,
                              image_share=arguments.image_share)
-    album = load_album(arguments.album) if arguments.album else None
+    album = _album(arguments)
     unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
     tools = Instruments.load(body, unseen)
     pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
@@ -257,6 +257,15 @@ def caption(arguments):
     for clip, frame, row in zip(poses.clip, poses.frame, true):
         for _ in range(arguments.n):
             print(f"{clip}\t{frame}\t{captions.describe(row, rng).text}")
+
+
+def _album(arguments):
+    """The album to learn from, None where none is given."""
+    from .snapshots import load_album
+
+    if arguments.album and not arguments.image_share:
+        raise InputError("--album is for questions about pictures; give their share too, as in --image-share 0.5")
+    return load_album(arguments.album) if arguments.album else None
 
 
 def _encoder(arguments):

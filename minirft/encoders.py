@@ -6,6 +6,7 @@ An encoder is any function of a PIL image and the vision.Person in it that gives
 
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class ViTEncoder:
             self._network.load_state_dict(_renamed(weights))
         except (KeyError, ValueError, RuntimeError) as error:
             raise InputError(f"{path}: no ViTPose backbone ({' '.join(str(error).split())[:300]})") from None
-        self.shape = (HEIGHT // PATCH) * (WIDTH // PATCH), width
+        self.name, self.shape = Path(path).name, ((HEIGHT // PATCH) * (WIDTH // PATCH), width)
 
     @torch.no_grad()
     def __call__(self, image, person):

@@ -89,24 +89,24 @@ def evaluate_pictures(policy, album, *, body, seed=0, name=None, progress=True):
     data/results/README.md defines it. Raises InputError for a policy that has not learnt to see."""
     see = policy.must_see()
     found = {"mean": [], "samples": [], "best_of_8": [], "refined": []}
-    stds = []
+    means, stds = [], []  # of the head
     for start in tqdm(range(0, len(album), 50), desc="evaluate", disable=not progress):
         part = range(start, min(start + 50, len(album)))
         questions = [random.Random(f"{seed}/{i}").choice(SHOWN) for i in part]
         pictures = [album.picture(i, see) for i in part]
         pose = policy.generate(questions, pictures=pictures, n=DRAWS, seed=seed + start)[0].cpu()  # (P, DRAWS, 24, 3, 3)
-        _, std = policy.gaussian(questions, pictures)
+        mean, std = (part.cpu() for part in policy.gaussian(questions, pictures))  # (P, 132)
+        means.append(mean), stds.append(std)
         best = misfit(body, pose, album.person(part, draws=True)).nan_to_num(torch.inf).argmin(1)
-        refined = refine(body, pose[:, 0], std.cpu(), album.person(part))
+        refined = refine(body, pose[:, 0], std, album.person(part))
         parts = pose[:, :1], pose[:, 1:], pose[torch.arange(len(pose)), best][:, None], refined[:, None]
         for kept, column in zip(found.values(), parts):
             kept.append(column)
-        stds.append(std.cpu())
-    found, std = {column: torch.cat(poses) for column, poses in found.items()}, torch.cat(stds)
+    found, mean, std = {column: torch.cat(poses) for column, poses in found.items()}, torch.cat(means), torch.cat(stds)
     report = {"model": name or policy.name, "task": "image", "sees": see, "seed": seed, "body": body.name, "joints": "open-24",
               "pictures": len(album), "found": album.found.float().mean().item(), "missing_mm": MISSING_MM, "draws": DRAWS}
     there = ~std.isnan().any(1)
-    report["calibration"] = calibration(found["mean"][there, 0], std[there], album.pose[there])
+    report["calibration"] = calibration(mean[there], std[there], album.pose[there])
     return report | picture_errors(found, album, body)
 
 
@@ -122,7 +122,7 @@ def picture_errors(found, album, body):
         truth = album.joints[:, None].expand_as(joints)
         report["mpjpe_mm"][column] = _average(mpjpe_mm(joints, truth), missing)
         report["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, joints, truth, missing), missing)
-        report["misfit"][column] = misfit(body, poses, album.person(range(len(album)), draws=True)).nanmean().item()
+        report["misfit"][column] = _number(misfit(body, poses, album.person(range(len(album)), draws=True)).nanmean())
         ours, theirs = joints[..., TWELVE, :], truth[..., TWELVE, :]
         twelve["mpjpe_mm"][column] = _average(hip_mpjpe_mm(ours, theirs), missing)
         twelve["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, ours, theirs, missing), missing)
@@ -141,10 +141,10 @@ def hip_mpjpe_mm(predicted, truth):
 def calibration(mean, std, truth, bins=10):
     """What spread the head says and what error it makes: {"std": [...], "rms_error": [...]}, a value a bin.
 
-    mean, truth: (P, 24, 3, 3); std: (P, 132), whose P * 132 numbers are sorted into bins of equal size. Where the two lists
-    are alike the spread can be believed.
+    mean, std: (P, 132) of the head, whose P * 132 numbers are sorted by std into bins of equal size; truth: (P, 24, 3, 3).
+    Where the two lists are alike the spread can be believed.
     """
-    error = (to_6d(mean[:, :22]) - to_6d(truth[:, :22])).flatten(1)
+    error = mean - to_6d(truth[:, :22]).flatten(1)
     order = std.flatten().argsort()
     groups = [index for index in order.chunk(bins) if len(index)]
     return {"std": [std.flatten()[g].square().mean().sqrt().item() for g in groups],

@@ -44,8 +44,9 @@ def camera(points, person):
     weight = _weights(person).to(points)[..., None]
     middle, target = (weight * flat).sum(-2, keepdim=True), (weight * seen).sum(-2, keepdim=True)
     centred = flat - middle
-    scale = ((weight * centred * (seen - target)).sum((-2, -1), keepdim=True)
-             / (weight * centred.square()).sum((-2, -1), keepdim=True)).clamp(min=1e-3)  # never upside down
+    alike, spread, wanted = ((weight * product).sum((-2, -1), keepdim=True) for product in (
+        centred * (seen - target), centred.square(), (seen - target).square()))
+    scale = torch.maximum(alike / spread, 0.3 * (wanted / spread).sqrt())  # never upside down, nor a dot
     return scale, target - scale * middle
 
 

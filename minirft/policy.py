@@ -134,7 +134,7 @@ class PosePolicy(Checkpoint, nn.Module):
         image = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
         shown = [p or Picture() for p in pictures or [None] * len(questions)]
         seen = [self._patches * (p.pixels is not None) + self.projector.count * (p.features is not None) for p in shown]
-        prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": image * count + q}], tokenize=False,
+        prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": image * count + " " * (count > 0) + q}], tokenize=False,
                                                       add_generation_prompt=True) for q, count in zip(questions, seen)]
         ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
         limit = self.model.config.text_config.max_position_embeddings - 64  # that many for the answer

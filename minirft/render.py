@@ -99,9 +99,7 @@ def photo_sheet(photo, drawn, bodies, faces, title, *, path=None, views=(0, -90)
             axes.set_axis_off()
             left += width + GAP
     figure.text(GAP / figure.get_figwidth(), 1 - 0.12 / height, "\n".join(lines), fontsize=9.5, va="top", color=INK, parse_math=False)
-    if path is not None:
-        with write_atomic(path) as temporary:
-            figure.savefig(temporary, format="png")
+    _save(figure, path)
     return figure
 
 
@@ -140,11 +138,15 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
     note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right. Body: {body.name}."
     note += f" The first {shown} of {len(titles)}." if shown < len(titles) else ""
     figure.text(GAP / width, 0.1 / height, note, fontsize=8, color="0.45", parse_math=False)
+    _save(figure, path)
+    return figure
+
+
+def _save(figure, path):
     if path is not None:
         with write_atomic(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph")  # a sentence may hold letters the font does not
             figure.savefig(temporary, format="png")
-    return figure
 
 
 def _strip(body, poses, views, size=256):

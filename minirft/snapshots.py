@@ -5,6 +5,7 @@ network learns none of them.
 """
 
 import io
+import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from tqdm import tqdm
 
 from .body import JOINT, InputError
 from .data import grow, to_picture
-from .files import load_npz, save_npz
+from .files import load_npz, save_npz, write_json
 from .fit import landmarks
 from .render import camera_axes, rasterise, vertex_normals
-from .vision import LANDMARKS, NAMES, BlazePose, Person, Region, tokens
+from .vision import CHANNELS, LANDMARKS, NAMES, BlazePose, Person, Region, tokens
 
 OPENCV = np.diag([1.0, -1.0, -1.0]).astype(np.float32)  # right, up, back to x right, y down, z away
 SKIN = np.array([[0.28, 0.17, 0.12], [0.55, 0.36, 0.26], [0.78, 0.57, 0.45], [0.95, 0.79, 0.69]], np.float32)
@@ -100,7 +101,8 @@ def simulate_landmarks(body, pose, rng):
     """What BlazePose would say of poses (M, 24, 3, 3), without pictures: quick, and knows nothing of how renders look.
 
     Returns the poses with the root as random cameras see them (M, 24, 3, 3) and their tokens (M, 33, 6) as of vision.tokens:
-    the body's landmarks, some 35 mm off and more so in depth, a limb's together.
+    the body's landmarks, some 35 mm off and more so in depth, a limb's together. One limb in eight is hidden: far off, and
+    said to be hardly visible.
     """
     count, pose = len(pose), pose.clone()
     pose[:, 0] = torch.from_numpy(np.stack([_camera(rng) for _ in range(count)])) @ pose[:, 0]
@@ -108,9 +110,10 @@ def simulate_landmarks(body, pose, rng):
     world = (world - world[:, HIPS].mean(1, keepdim=True)).numpy()
     away = rng.uniform(2.5, 7, (count, 1, 1))
     place = world[..., :2] / (world[..., 2:] / away + 1) / rng.uniform(0.9, 1.4, (count, 1, 1))  # about the size of the crop
+    hidden = (rng.random((count, 5)) < 0.125)[:, LIMB_OF]
     noise = 0.02 * rng.normal(size=world.shape) + 0.03 * rng.normal(size=(count, 5, 3))[:, LIMB_OF]
-    noise *= rng.uniform(0.3, 1.5, (count, 1, 1)) * (1, 1, 1.8)
-    visible = 1 - rng.exponential(0.1, world.shape[:2]).clip(0, 1)
+    noise *= rng.uniform(0.3, 1.5, (count, 1, 1)) * (1, 1, 1.8) * np.where(hidden, 4, 1)[..., None]
+    visible = np.where(hidden, rng.uniform(0, 0.6, hidden.shape), 1 - rng.exponential(0.06, hidden.shape).clip(0, 1))
     crop = Region(np.zeros(2), 2.0, 0.0)
     people = [Person(*seen, 1.0, crop) for seen in zip(place + 0.3 * noise[..., :2], world + noise, visible)]
     return pose, torch.stack([tokens(person) for person in people])
@@ -182,6 +185,11 @@ class Album:
     def __len__(self):
         return len(self.pose)
 
+    @property
+    def by_landmarks(self):
+        """Whether the tokens are BlazePose's, which simulate_landmarks can make too."""
+        return self.tokens.shape[1:] == (LANDMARKS, CHANNELS)
+
     def image(self, index):
         """One as a PIL image."""
         return Image.open(io.BytesIO(self.jpeg[index])).convert("RGB")
@@ -227,17 +235,23 @@ def exam_album(body, poses, *, count, seed=0, encoder=None, progress=True):
 
 
 def make_album(body, poses, folder, *, count, seed=0, encoder=None, progress=True, part=250):
-    """Photographs of `count` bodies, put together from poses (M, 24, 3, 3), in files of `part` in a folder.
+    """Photographs of at least `count` bodies, put together from poses (M, 24, 3, 3), in whole files of `part` in a folder.
 
-    A file depends on seed and number alone, and those that are there are left alone: what was stopped goes on.
+    A file depends on seed and number alone, and those that are there are left alone: what was stopped goes on. Raises
+    InputError for a folder that was begun with another seed or other poses.
     """
     blazepose, folder = BlazePose(), Path(folder)
+    about = {"seed": seed, "part": part, "poses": len(poses), "encoder": getattr(encoder, "name", None)}
+    begun = folder / "about.json"
+    if begun.exists() and (before := json.loads(begun.read_text())) != about:
+        raise InputError(f"{folder}: was begun with {before}, not {about}; use another folder")
+    write_json(begun, about)
     for index in tqdm(range(-(-count // part)), desc="album", disable=not progress):
         path = folder / f"{index:04d}.npz"
         if path.exists():
             continue
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
-        drawn = grow(poses, count=min(part, count - index * part), generator=generator)
+        drawn = grow(poses, count=part, generator=generator)
         album = photograph(body, drawn, blazepose, np.random.default_rng((seed, index)), encoder=encoder)
         arrays = {name: getattr(album, name).numpy() for name in TENSORS}
         ends = np.cumsum([len(data) for data in album.jpeg])
@@ -253,5 +267,10 @@ def load_album(folder):
               "seen": (LANDMARKS, 2), "world": (LANDMARKS, 3), "visible": (LANDMARKS,), "found": ()}
     required = {name: ("bool" if name in ("hidden", "found") else "float", "M", *shape) for name, shape in shapes.items()}
     parts = [load_npz(path, required=required | {"jpeg": ("int", "B"), "ends": ("int", "M")}) for path in paths]
+    for path, part in zip(paths, parts):
+        if part["tokens"].shape[1:] != parts[0]["tokens"].shape[1:]:
+            raise InputError(f"{path}: its tokens are another encoder's than those of {paths[0].name}; make one album for each")
+        if part["jpeg"].dtype != np.uint8 or (np.diff(part["ends"], prepend=0) <= 0).any() or part["ends"][-1] != len(part["jpeg"]):
+            raise InputError(f"{path}: 'ends' and 'jpeg' do not fit together; delete it, and `minirft album` makes it again")
     jpeg = [part["jpeg"][start:end].tobytes() for part in parts for start, end in zip([0, *part["ends"][:-1]], part["ends"])]
     return Album(jpeg, *(torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in TENSORS))

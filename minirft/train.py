@@ -19,10 +19,10 @@ from .body import InputError, to_6d
 from .critics import average_rewards, give_rewards, rft_loss, weigh
 from .data import Picture, grow, image_sample, talk_sample, text_sample
 from .evaluate import exam_samples
+from .head import PoseHead
 from .rollout import to_pose
 from .runs import begin_run, descend, end_step, one_line, resume_run, save_run, stop_asked
 from .snapshots import simulate_landmarks
-from .vision import CHANNELS, LANDMARKS
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class SFTConfig:
     # Share of questions about a person seen: by landmarks as BlazePose might give them, or in pictures of the album.
     album_share: float = 0.5
     # Share of these that are from the album, if there is one.
+    lesson_steps: int = 3000
+    # Steps of 256 pictures, without the language model, by which a projector that is new to pictures learns to read them; no
+    # more than twice `steps`.
     see: str = "features"
     # What of a picture the policy looks at: "features" of the pose-aware encoder, "pixels" by its vision tower, "both".
     text_weight: float = 0.2
@@ -79,7 +82,10 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
+    newly = config.image_share and config.see != "pixels" and policy.sees in (None, "pixels")
     policy.sees = config.see if config.image_share else policy.sees
+    if policy.sees == "pixels" and config.image_share and album is None:
+        raise InputError("a policy learns to see by pixels from photographs; give an album, or see by features")
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]
@@ -94,6 +100,8 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
         exam = exam_samples(validation, pick, body=body, seed=0)
     shown = [image_sample(pose, validation_album.picture(i, policy.sees), random.Random(0))
              for i, pose in enumerate(validation_album.pose)] if validation_album else None
+    if newly and not resume:
+        teach_to_read(policy.projector, poses, config, body=body, album=album, progress=progress)
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
     with stop_asked() as asked:
         for step in bar:
@@ -120,6 +128,37 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     return policy.eval()
 
 
+def teach_to_read(projector, poses, config, *, body, album=None, progress=True):
+    """A lesson before SFT: the projector learns to tell a pose from an encoder's features, without the language model, which
+    would take forty times as long. poses: (M, 24, 3, 3); config: an SFTConfig; 256 pictures a step.
+
+    Returns the PoseHead that reads the pose from projector.read(features): with it the projector is a specialist by itself.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        say = PoseHead(projector.speaker.in_features).to(projector.speaker.weight.device)
+    learning = [p for part in (projector.narrow, projector.reader, say) for p in part.parameters()]
+    optimizer = torch.optim.AdamW(learning, lr=1e-3, weight_decay=config.weight_decay)
+    simulated = 256 if album is None else 256 - round(256 * config.album_share) if album.by_landmarks else 0
+    steps = min(config.lesson_steps, 2 * config.steps)
+    for step in tqdm(range(steps), desc="lesson", disable=not progress):
+        generator, views = torch.Generator().manual_seed(config.seed * 1_000_003 + step), []
+        if simulated:
+            drawn = grow(poses, count=simulated, generator=generator)
+            views.append(simulate_landmarks(body, drawn, np.random.default_rng((config.seed, step))))
+        if simulated < 256:
+            pick = torch.randint(len(album), (256 - simulated,), generator=generator)
+            views.append((album.pose[pick], album.tokens[pick]))
+        truth, features = (torch.cat(parts).to(say.layers[-1].weight.device) for parts in zip(*views))
+        losses = pose_losses(*say(projector.read(features)), truth, body)
+        optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
+        optimizer.zero_grad()
+        sum(getattr(config, f"{k}_weight") * v for k, v in losses.items()).backward()
+        nn.utils.clip_grad_norm_(learning, config.clip_norm)
+        optimizer.step()
+    return say
+
+
 def schedule(step, config):
     """The learning rate's factor: linear warm-up, then a cosine to zero."""
     if step < config.warmup:
@@ -142,8 +181,7 @@ def fresh_samples(poses, body, weights, count, config, step, album=None, see=Non
     true = captions.holds(body.joints(told))
     samples = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(told, true)]
     if album:
-        by_landmarks = see != "pixels" and album.tokens.shape[1:] == (LANDMARKS, CHANNELS)  # no others can be simulated
-        kept = [i for i in range(seen) if rng.random() >= config.album_share and by_landmarks]
+        kept = [i for i in range(seen) if rng.random() >= config.album_share and see != "pixels" and album.by_landmarks]
         for i in rng.choices(range(len(album)), k=seen - len(kept)):
             samples.append(image_sample(album.pose[i], album.picture(i, see), rng))
         shown = shown[kept]
@@ -179,15 +217,18 @@ def sft_losses(policy, samples, body, probe=None):
     if not len(scores.mean):
         return {"text": text}
     posed = [s for s in samples if s.pose is not None]
-    truth = torch.stack([s.pose for s in posed]).to(scores.mean)
-    target = to_6d(truth[:, :22]).flatten(1)  # (A, 132)
-    predicted = to_pose(scores.mean)
-    joint = (body.joints(predicted) - body.joints(truth)).norm(dim=-1).mean()
-    std = -head.log_prob(target, scores.mean.detach(), scores.std).mean() / target.shape[1]
-    losses = {"text": text, "rotation": (scores.mean - target).abs().mean(), "joint": joint, "std": std}
+    losses = {"text": text} | pose_losses(scores.mean, scores.std, torch.stack([s.pose for s in posed]).to(scores.mean), body)
     if probe is not None:
         losses["probe"] = said_loss(probe(scores.hidden), [s.statements for s in posed])
     return losses
+
+
+def pose_losses(mean, std, truth, body):
+    """How far Gaussians (A, 132) are from true poses (A, 24, 3, 3): rotation, joint and std of sft_losses."""
+    target = to_6d(truth[:, :22]).flatten(1)  # (A, 132)
+    joint = (body.joints(to_pose(mean)) - body.joints(truth)).norm(dim=-1).mean()
+    return {"rotation": (mean - target).abs().mean(), "joint": joint,
+            "std": -head.log_prob(target, mean.detach(), std).mean() / target.shape[1]}
 
 
 def said_loss(logits, statements):
@@ -229,7 +270,7 @@ class RFTConfig:
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 1.0, "plausible": 0.5,
-                                                          "joint": 1.0, "aligned": 0.5, "format": 0.5, "similarity": 0.1})
+                                                          "joint": 0.5, "aligned": 0.25, "format": 0.5, "similarity": 0.1})
     # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight.
     scale: str = "none"
     # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that

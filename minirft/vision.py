@@ -6,6 +6,7 @@ finds a person, a second network 33 landmarks on a crop. Its two files are taken
 Image in, `Person` out, its landmarks as `tokens`; encoders.py has others, whose tokens take their place.
 """
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -116,7 +117,10 @@ def open_photo(path):
     """A photograph (jpg, png) as a PIL image in RGB, turned as the camera was held. Raises InputError for what is none."""
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+                image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+            return image.convert("RGB")
     except Exception as error:  # Pillow raises a dozen kinds on broken or hostile files
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read as a picture ({reason}); give a jpg or png, of a video one frame") from None
@@ -137,10 +141,11 @@ class BlazePose:
 
         folder = fetch_blazepose() if folder is None else Path(folder)
         self._networks = []
-        for name in FILES:
-            network = Interpreter(model_path=str(folder / Path(name).name), num_threads=torch.get_num_threads())
-            network.allocate_tensors()
-            self._networks.append(network)
+        with _silence():
+            for name in FILES:
+                network = Interpreter(model_path=str(folder / Path(name).name), num_threads=torch.get_num_threads())
+                network.allocate_tensors()
+                self._networks.append(network)
 
     def find(self, image):
         """Regions of the people in a photograph, the largest first. image: a PIL image in RGB."""
@@ -184,6 +189,18 @@ class BlazePose:
         network.set_tensor(network.get_input_details()[0]["index"], pixels[None])
         network.invoke()
         return [network.get_tensor(output["index"])[0] for output in network.get_output_details()]
+
+
+@contextlib.contextmanager
+def _silence():
+    """The library tells stderr, past Python, how it will compute."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept), os.close(nowhere)
 
 
 def _anchors():
@@ -243,11 +260,16 @@ class Projector(nn.Module):
         self.shape, self.count = tuple(shape), count
         places, channels = shape
         self.narrow = nn.Linear(channels, narrow)
-        self.layers = nn.Sequential(nn.Linear(places * narrow, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
-                                    nn.Linear(hidden, count * width))
+        sizes = [places * narrow, hidden, hidden, hidden]
+        self.reader = nn.Sequential(*(layer for pair in zip(sizes, sizes[1:]) for layer in (nn.Linear(*pair), nn.GELU())))
+        self.speaker = nn.Linear(hidden, count * width)
+
+    def read(self, features):
+        """What is understood of a picture, (..., T, C) to (..., hidden), before it is put into tokens."""
+        return self.reader(self.narrow(features).flatten(-2))
 
     def forward(self, features):
-        return self.layers(self.narrow(features).flatten(-2)).unflatten(-1, (self.count, -1))
+        return self.speaker(self.read(features)).unflatten(-1, (self.count, -1))
 
 
 def tokens(person):

@@ -17,7 +17,7 @@
 # that an encoder finds in it, the eight tokens that they become, the pose that comes out. Then it holds the pose against the
 # picture again, and asks whether the spread can be believed.
 #
-# **Runs in about 60 seconds on a laptop's CPU.** It builds on [01_body](01_body.ipynb), [03_head](03_head.ipynb) (mean and std)
+# **Runs in about 45 seconds on a laptop's CPU.** It builds on [01_body](01_body.ipynb), [03_head](03_head.ipynb) (mean and std)
 # and [04_rewards](04_rewards.ipynb). The photographs are made up: only of such is the true pose known.
 
 # %%
@@ -144,13 +144,14 @@ def true_person(shot):
 # %%
 @contextlib.contextmanager
 def quietly():
-    """Without a line that the networks' runtime writes past Python to the process's stderr."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2), os.close(kept), os.close(nowhere)
+    """Without what libraries say on stderr while they load, some of it past Python."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2), os.close(kept)
 
 
 # %%
@@ -249,14 +250,16 @@ plt.show()
 # ## Eight tokens in front of the question
 #
 # A language model reads embeddings. A projector makes eight of them from the 33 landmarks: each landmark by itself to sixteen
-# numbers, then all side by side through three layers, since where a hand is says little without where the shoulder is.
+# numbers, then all side by side through a few layers, since where a hand is says little without where the shoulder is.
 
 # %%
 def project_by_hand(features, projector):
     """(33, 6) to (8, H)."""
-    each = features @ projector.narrow.weight.T + projector.narrow.bias  # (33, 16)
-    first, _, second, _, third = projector.layers
-    return third(gelu(second(gelu(first(each.flatten()))))).view(8, -1)
+    narrow, *between, last = [part for part in projector.modules() if isinstance(part, torch.nn.Linear)]
+    hidden = narrow(features).flatten()  # (33, 16) to (528,)
+    for layer in between:
+        hidden = gelu(layer(hidden))
+    return last(hidden).view(8, -1)
 
 
 # %%
@@ -289,7 +292,8 @@ assert torch.equal(embedded[~places], words[~places])
 # In words first; then the mean poses of both models, drawn over the pictures.
 
 # %%
-policies = {"mini-sft": policy, "mini-rft": PosePolicy.from_pretrained(RFT)}
+with quietly():
+    policies = {"mini-sft": policy, "mini-rft": PosePolicy.from_pretrained(RFT)}
 for name, model in policies.items():
     _, answers, _ = model.generate([QUESTION], pictures=[Picture(features=token)], n=3, seed=0)
     print(f"{name}: {answers[0]}")
@@ -435,7 +439,7 @@ figure, axes = plt.subplots(figsize=(5, 3.6))
 axes.plot((0.003, 0.7), (0.003, 0.7), color="0.6", ls=":")
 for name, model in policies.items():
     mean, std = gaussian(model, people)
-    found = calibration(to_pose(mean), std, truth)
+    found = calibration(mean, std, truth)
     axes.plot(found["std"], found["rms_error"], "o-", label=name)
     average = std.square().mean(0).sqrt().expand_as(std)  # of each number, the same for all pictures
     own, others = (head.log_prob(numbers, mean, claimed).mean() for claimed in (std, average))
@@ -446,10 +450,13 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Above the floor of the std, 0.02, what mini-sft claims can be believed *on average*. (Reinforcement pays for good draws, and
-# nobody for an honest spread: see where mini-rft lies.) Most of it is to know joints, arms looser than spines whatever the
-# picture: were every picture given the average std in place of its own, the log-density would hardly suffer. So what of the
-# single picture? The same bodies, twice each: free, and with a box before the left shin and foot.
+# Above the floor of the std, 0.02, what mini-sft claims can be believed *on average*. What mini-rft claims cannot: rewards are
+# for good draws, draws become good by staying near the mean, and nobody pays for an honest spread. The price is printed in nats.
+# Who wants to know how sure, asks the SFT model.
+#
+# And even its honesty is mostly that of joints, arms looser than spines whatever the picture: given every picture the average
+# std in place of its own, the log-density would hardly suffer. So what of the single picture? The same bodies, twice each: free,
+# and with a box before the left shin and foot.
 
 # %%
 SHIN = [JOINT[name] for name in ("left_knee", "left_ankle", "left_foot")]
@@ -478,14 +485,17 @@ plt.show()
 limbs = {f"{side} {limb}": [JOINT[f"{side}_{name}"] for name in joints] for limb, joints in
          (("leg", ("hip", "knee")), ("arm", ("shoulder", "elbow"))) for side in ("left", "right")}
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True, sharex=True)
+claimed = {}
 for k, (name, several) in enumerate(looked.items()):
     mean, std = gaussian(policies["mini-sft"], several)
     error = mean - torch.stack([to_6d(each.pose[:22]).flatten() for each in twice[name]])
+    claimed[name] = std.view(-1, 22, 6)[:, limbs["left leg"]].mean()
     for ax, values in zip(axes, (std, error)):
         values = values.square().view(-1, 22, 6)
         values = [values[:, joints].mean().sqrt() for joints in limbs.values()]
         ax.bar_label(ax.barh([y + 0.4 * k - 0.2 for y in range(4)], values, height=0.36, label=name), fmt="%.3f", fontsize=8)
         ax.margins(x=0.15)
+assert blazepose is None or claimed["hidden"] > claimed["free"]
 axes[0].set(xlabel="std that was claimed", title="how sure mini-sft says it is")
 axes[1].set(xlabel="error made", title="how sure it should be")
 axes[0].set_yticks(range(4), list(limbs))
@@ -496,8 +506,7 @@ plt.show()
 # %% [markdown]
 # A box makes both legs wrong (from the side, it covers the other one, too; and who misses one leg misplaces the body). The head
 # notices, but not enough: the error rises by more than the std. It reads an encoder that goes on naming places for what it cannot
-# see; and it has met boxes in two renders of five, and none among the simulated landmarks. Training asks for honesty on average,
-# and gets it.
+# see. Training asks for honesty on average, and gets it.
 #
 # ## What a near pose earns
 #

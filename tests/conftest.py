@@ -69,16 +69,21 @@ def album_of():
     return album
 
 
-@pytest.fixture
-def stub_blazepose(monkeypatch, person_of):
-    """A BlazePose without networks in the real one's place: in every picture that is not dark it sees the same person, the
-    better the brighter."""
+@pytest.fixture(scope="session")
+def facing(person_of):
+    """A Person who stands upright and looks into the camera, in a picture of 224 pixels."""
     from minirft.body import load_body
-    from minirft.vision import Person, Region
 
     standing = torch.eye(3).repeat(24, 1, 1)
     standing[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-    known = person_of(load_body(), standing, scale=90.0, shift=(112.0, 112.0))  # in 224 pixels
+    return person_of(load_body(), standing)
+
+
+@pytest.fixture
+def stub_blazepose(monkeypatch, facing):
+    """A BlazePose without networks in the real one's place: in every picture that is not dark it sees the same person, the
+    better the brighter."""
+    from minirft.vision import Person, Region
 
     class Stub:
         def __call__(self, image):
@@ -86,7 +91,7 @@ def stub_blazepose(monkeypatch, person_of):
 
         def look(self, image, region):
             visible = np.full(33, np.asarray(image).mean() / 255, np.float32)
-            return Person(known.image * image.width / 224, known.world, visible, 1.0, region)
+            return Person(facing.image * image.width / 224, facing.world, visible, 1.0, region)
 
     for module in ("answer", "snapshots"):
         monkeypatch.setattr(f"minirft.{module}.BlazePose", Stub)

@@ -1,27 +1,41 @@
 """The figures that the README shows are those of the reports that lie in data/results/."""
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
-from minirft.body import DATA
-
 ROOT = Path(__file__).parents[1]
+
+
+def script(name):
+    """A bench as a module, and the others beside it that it imports."""
+    sys.path.insert(0, str(ROOT / "tests" / "bench"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("alignment", ROOT / "tests" / "bench" / "alignment.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("alignment")
 
 
 def test_the_readmes_tables_of_alignment_are_printed_from_the_stored_reports(bench):
     shown = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     printed = [line for line in bench.table(bench.stored(bench.RESULTS)).splitlines() if line.startswith("|")]
     assert len(printed) > 10 and [line for line in printed if line not in shown] == []
+
+
+def test_the_readmes_tables_of_pictures_are_printed_from_the_stored_reports():
+    bench, shown = script("pictures"), (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    reports = bench.stored(bench.RESULTS, bench.ORDER)
+    for arms in (bench.ARMS, bench.ABLATION):
+        printed = [line for line in bench.table(reports, arms).splitlines() if line.startswith("|")]
+        assert len(printed) > 10 and [line for line in printed if line not in shown] == []
+    assert len({report["pictures"] for arm in ("sft", "rft") for report in reports[arm].values()}) == 1
 
 
 def test_every_arm_of_a_seed_was_asked_the_same(bench):

@@ -122,7 +122,11 @@ def test_simulated_landmarks_are_those_of_the_body_as_the_camera_sees_it(body, p
     said = tokens[:, [NAMES.index(name) for name in parts], :3]
     scale = (said * joints).sum((1, 2)) / joints.square().sum((1, 2))  # tokens are over the torso's length
     off = (said / scale[:, None, None] - joints).norm(dim=-1).mean()
-    assert 0.02 < off < 0.1  # metres: off as a network is, and no more
+    assert 0.02 < off < 0.15  # metres: off as a network is, and no more
+    seen = torch.tensor([NAMES.index(name) for name in parts])
+    gap = (said / scale[:, None, None] - joints).norm(dim=-1)
+    clear, dim = (gap[where].mean() for where in (tokens[:, seen, 3] > 0.8, tokens[:, seen, 3] < 0.5))
+    assert dim > 2 * clear  # what is hardly visible is far off
     names = np.array(NAMES)
     assert set(names[np.array(LIMB_OF) == 1]) == {name for name in NAMES if name.startswith("left") and name.split("_", 1)[1] in
                                                   ("shoulder", "elbow", "wrist", "pinky", "index", "thumb")}
@@ -184,20 +188,20 @@ def files(folder):
 
 def make(body, poses, folder, **settings):
     make_album(body, poses, folder, progress=False, **{"count": 5, "part": 2} | settings)
-    return {name: content for name, (content, _) in files(folder).items()}
+    return {name: content for name, (content, _) in files(folder).items() if name.endswith(".npz")}
 
 
 def test_an_album_comes_back_from_disk(body, poses, stub_blazepose, tmp_path):
     assert set(make(body, poses, tmp_path / "all")) == {"0000.npz", "0001.npz", "0002.npz"}
     album = load_album(tmp_path / "all")
-    assert len(album) == len(album.jpeg) == 5 and all(len(getattr(album, name)) == 5 for name in TENSORS)
+    assert len(album) == len(album.jpeg) == 6 and all(len(getattr(album, name)) == 6 for name in TENSORS)  # whole parts
     rng, generator = np.random.default_rng((0, 1)), torch.Generator().manual_seed(1)  # of the second part
     second = photograph(body, snapshots.grow(poses, count=2, generator=generator), stub_blazepose, rng)
     assert album.jpeg[2:4] == second.jpeg
     for name in TENSORS:
         assert torch.equal(getattr(album, name)[2:4], getattr(second, name)), name
         assert getattr(album, name).dtype == getattr(second, name).dtype, name
-    assert [album.image(i).size for i in range(5)] == [(224, 224)] * 5 and len(set(album.jpeg)) == 5
+    assert [album.image(i).size for i in range(6)] == [(224, 224)] * 6 and len(set(album.jpeg)) == 6
 
 
 def test_what_is_there_already_is_not_made_again(body, poses, stub_blazepose, tmp_path):
@@ -207,7 +211,9 @@ def test_what_is_there_already_is_not_made_again(body, poses, stub_blazepose, tm
     before = files(tmp_path)
     make(body, poses, tmp_path)
     after = files(tmp_path)
-    assert after.pop("0001.npz")[0] == whole["0001.npz"] and after == before
+    assert after.pop("0001.npz")[0] == whole["0001.npz"]
+    before.pop("about.json"), after.pop("about.json")
+    assert after == before
 
 
 def test_an_album_that_was_stopped_goes_on(body, poses, stub_blazepose, tmp_path, monkeypatch):
@@ -222,7 +228,7 @@ def test_an_album_that_was_stopped_goes_on(body, poses, stub_blazepose, tmp_path
         patch.setattr(type(stub_blazepose), "__call__", stopped)
         with pytest.raises(KeyboardInterrupt):
             make(body, poses, tmp_path / "cut")
-    assert set(files(tmp_path / "cut")) == {"0000.npz"}  # whole parts and nothing else
+    assert set(files(tmp_path / "cut")) == {"0000.npz", "about.json"}  # whole parts and nothing else
     assert make(body, poses, tmp_path / "cut") == make(body, poses, tmp_path / "whole")
 
 
@@ -236,6 +242,15 @@ def test_a_part_depends_on_the_seed_and_its_number_alone(body, poses, stub_blaze
 def test_asked_for_more_an_album_grows_and_keeps_what_it_has(body, poses, stub_blazepose, tmp_path):
     few, more = (make(body, poses, tmp_path, count=count) for count in (2, 6))
     assert len(load_album(tmp_path)) == 6 and few.items() <= more.items()
+
+
+def test_a_folder_begun_otherwise_is_refused(body, poses, stub_blazepose, tmp_path):
+    make(body, poses, tmp_path)
+    for other in ({"seed": 1}, {"part": 3}, {"encoder": lambda image, person: torch.zeros(2, 3)}):
+        if "encoder" in other:
+            other["encoder"].name = "vit.ckpt"
+        with pytest.raises(InputError, match="was begun with.*another folder"):
+            make(body, poses, tmp_path, **other)
 
 
 class Payload:
