@@ -51,7 +51,7 @@ class Checkpoint:
                 if (folder / "projector.safetensors").exists():  # a policy that has seen pictures
                     _load(policy.projector, folder / "projector.safetensors")
                     policy.sees = about.get("sees")
-                policy.base = folder.name if folder.parent == DATA else str(folder.resolve())
+                policy.base = folder.name if folder.resolve().parent == DATA.resolve() else str(folder.resolve())
         except Exception as error:  # whatever a damaged file makes the libraries raise
             raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
         return policy.to(device).eval()
@@ -95,6 +95,7 @@ class Checkpoint:
                 about |= {"base": self.base, "adapters": self.adapters}
                 save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
                 for name in self.adapters:
+                    self._peft[0].peft_config[name].base_model_name_or_path = self.base
                     self._peft[0].peft_config[name].save_pretrained(folder / name)
                     state = get_peft_model_state_dict(self._peft[0], adapter_name=name, save_embedding_layers=False)
                     save_file(cast(state), folder / name / "adapter_model.safetensors", metadata={"format": "pt"})

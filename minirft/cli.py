@@ -246,7 +246,7 @@ def album(arguments):
     out = Path(arguments.out)
     _check_writable(out)
     make_album(load_body(), _poses(arguments.poses, arguments.seed), out, count=arguments.count, seed=arguments.seed,
-               encoder=_encoder(arguments))
+               part=min(arguments.count, 250), encoder=_encoder(arguments))
     print(f"Wrote {out}. To learn from it: minirft sft --base mini-sft --image-share 0.5 --album {out} --poses ... --out ...")
 
 

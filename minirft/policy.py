@@ -85,7 +85,6 @@ class PosePolicy(Checkpoint, nn.Module):
                 self._peft[0].set_adapter(name)
             else:
                 self._peft = [PeftModel(self.model, config, adapter_name=name)]
-        self._peft[0].peft_config[name].base_model_name_or_path = self.base
         return self
 
     @contextlib.contextmanager

@@ -85,7 +85,7 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     newly = config.image_share and config.see != "pixels" and policy.sees in (None, "pixels")
     policy.sees = config.see if config.image_share else policy.sees
     if policy.sees == "pixels" and config.image_share and album is None:
-        raise InputError("a policy learns to see by pixels from photographs; give an album, or see by features")
+        raise InputError("a policy learns to see by pixels from photographs; give it some by --album, or --see features")
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]

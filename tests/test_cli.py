@@ -645,7 +645,7 @@ def test_album_writes_photographs_that_others_load_and_makes_none_twice(world, a
     from minirft.snapshots import load_album
 
     made, before = load_album(album), (album / "0000.npz").stat().st_mtime_ns
-    assert len(made) == 4 and [path.name for path in album.iterdir()] == ["0000.npz"]
+    assert len(made) == 4 and {path.name for path in album.iterdir()} == {"0000.npz", "about.json"}
     assert run("album", "--poses", world / "good.npz", "--count", 4, "--out", album) == 0
     assert f"--album {album}" in capsys.readouterr().out
     assert (album / "0000.npz").stat().st_mtime_ns == before

@@ -7,7 +7,7 @@ Every arm starts from the same SFT model. `sft+` goes on with supervised learnin
 sampling and rewards counted; the others take the same number of steps. hygrpo-exact differs from hygrpo in Delta's groups:
 the poses of one answer instead of all of a prompt's. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. Seed 0 is mini-sft,
-1 and 2 are data/seeds/; data/README.md says how they, train.npz and test.npz are made.
+1 and 2 are data/seeds/, of commit 2b3aebd in the reports there are; data/README.md says how they, train.npz and test.npz are made.
 """
 
 import argparse
