@@ -12,7 +12,9 @@ from minirft import captions, train
 from minirft.body import InputError, load_body
 from minirft.data import load_poses
 from minirft.policy import PosePolicy
+from minirft.snapshots import simulate_landmarks
 from minirft.train import SFTConfig
+from minirft.vision import Projector
 
 TINY = {"batch_size": 6, "micro_batch": 3, "warmup": 2, "validate_every": 2, "save_every": 2}
 
@@ -241,3 +243,27 @@ def test_without_pictures_what_a_policy_sees_stays_as_it_was(poses, body, tmp_pa
     config = SFTConfig(steps=1, **TINY)
     assert train.sft(policy, poses, config, body=body, out=tmp_path / "run", progress=False).sees == "both"
     assert train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / "other", progress=False).sees is None
+
+
+def test_the_lesson_teaches_the_projector_to_tell_poses_from_landmarks(poses, body):
+    projector, config = Projector(8), SFTConfig(lesson_steps=60, steps=100)
+    before = [parameter.clone() for parameter in projector.parameters()]
+    say = train.teach_to_read(projector, poses, config, body=body, progress=False)
+    truth, seen = simulate_landmarks(body, poses[:40], np.random.default_rng(1))
+    with torch.no_grad():
+        told, shuffled = (train.pose_losses(*say(projector.read(tokens)), truth, body) for tokens in (seen, seen.roll(7, 0)))
+    assert told["joint"] < 0.7 * shuffled["joint"] and told["rotation"] < 0.8 * shuffled["rotation"]
+    speaker = [projector.speaker.weight, projector.speaker.bias]  # what only the language model can teach
+    assert all(torch.equal(a, b) == any(b is part for part in speaker) for a, b in zip(before, projector.parameters()))
+    again = train.teach_to_read(Projector(8), poses, SFTConfig(lesson_steps=3, steps=1), body=body, progress=False)
+    assert not torch.equal(again.layers[1].weight, say.layers[1].weight)  # twice `steps` at most, and it does run
+
+
+def test_a_lesson_is_given_once(poses, body, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(train, "teach_to_read", lambda *a, **k: given.append(a))
+    config = SFTConfig(steps=1, batch_size=4, micro_batch=4, image_share=0.5)
+    policy = train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / "first", progress=False)
+    train.sft(policy, poses, config, body=body, out=tmp_path / "second", progress=False)  # it has learnt to see
+    train.sft(PosePolicy.mini(), poses, SFTConfig(steps=1, batch_size=4), body=body, out=tmp_path / "words", progress=False)
+    assert len(given) == 1
