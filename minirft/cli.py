@@ -311,7 +311,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser():
-    parser = _Parser(prog="minirft", description="A sentence in, a 3D human pose out.")
+    parser = _Parser(prog="minirft", description="A sentence or a photograph in, a 3D human pose out.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(function, *options):

@@ -252,7 +252,7 @@ def test_the_lesson_teaches_the_projector_to_tell_poses_from_landmarks(poses, bo
     truth, seen = simulate_landmarks(body, poses[:40], np.random.default_rng(1))
     with torch.no_grad():
         told, shuffled = (train.pose_losses(*say(projector.read(tokens)), truth, body) for tokens in (seen, seen.roll(7, 0)))
-    assert told["joint"] < 0.7 * shuffled["joint"] and told["rotation"] < 0.8 * shuffled["rotation"]
+    assert told["joint"] < 0.7 * shuffled["joint"] and told["rotation"] < shuffled["rotation"]
     speaker = [projector.speaker.weight, projector.speaker.bias]  # what only the language model can teach
     assert all(torch.equal(a, b) == any(b is part for part in speaker) for a, b in zip(before, projector.parameters()))
     again = train.teach_to_read(Projector(8), poses, SFTConfig(lesson_steps=3, steps=1), body=body, progress=False)

@@ -38,7 +38,7 @@ RESULTS = DATA / "results" / "pictures"
 SHARE = 0.5  # of SFT's questions, about pictures
 RFT = {"prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
 PICTURES = 1000
-ABLATION_STEPS = 500
+ABLATION_STEPS = 400
 
 
 def regress(poses, album, body, *, seed):
@@ -138,7 +138,8 @@ def main():
     if not reports:
         parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --album, --test and --out to make some")
     for arms in (ARMS, ABLATION):
-        print(table(reports, arms), end="\n\n")
+        if set(arms) & set(reports):
+            print(table(reports, arms), end="\n\n")
 
 
 if __name__ == "__main__":
