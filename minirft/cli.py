@@ -345,6 +345,7 @@ def _parser():
     validation = "--validation", "a pose file of other subjects to watch progress on", file
     share = "--image-share", "share of questions about a picture", _number(float, 0, 1) | {"default": 0.0}
     pictures = "--album", "a folder that `minirft album` made, for half of these; the others are landmarks alone", folder
+    task = {"choices": ["text", "image"], "default": "text"}
     see = "--see", "what of a picture to look at", {"choices": SEE, "default": SEE[0]}
     add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name or a checkpoint", {"default": "mini"}),
         poses, validation, out, ("--steps", "optimiser steps", count | {"default": 6000}),
@@ -358,8 +359,7 @@ def _parser():
         ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}),
         resume, seed, body, device)
     add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", must), seed,
-        ("--task", "text: sentences about the poses; image: photographs of them, made up", {"choices": ["text", "image"],
-                                                                                          "default": "text"}), encoder,
+        ("--task", "text: sentences about the poses; image: photographs of them, made up", task), encoder,
         ("--json", "write the report here", file), body, device,
         ("--limit", "poses asked for, drawn by seed", count | {"default": 1000}))
     add(data, ("path", "a BVH or AMC file, or a folder of them", {}),

@@ -36,7 +36,6 @@ class PosePolicy(Checkpoint, nn.Module):
         inputs_only = {tokenizer.pad_token_id, tokenizer.bos_token_id, model.config.image_token_id}
         self.register_buffer("_barred", torch.tensor(sorted(inputs_only - {None, tokenizer.eos_token_id})),
                              persistent=False)
-        self.sees = None
         self.face(features)
         self.base = name  # the checkpoint that the adapters stand on
         self.reference_head = None
@@ -111,6 +110,7 @@ class PosePolicy(Checkpoint, nn.Module):
             with torch.random.fork_rng(devices=[]):  # the same start for every policy that has not learnt to see
                 torch.manual_seed(0)
                 self.projector = Projector(self.model.config.text_config.hidden_size, shape=features)
+            self.sees = None
         return self
 
     def must_see(self):

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from . import captions, head
-from .body import InputError, to_6d
+from . import captions
+from .body import InputError
 from .critics import average_rewards, give_rewards, rft_loss, weigh
 from .data import Picture, grow, image_sample, talk_sample, text_sample
 from .evaluate import exam_samples
-from .head import PoseHead
+from .lesson import pose_losses, teach_to_read
 from .rollout import to_pose
 from .runs import begin_run, descend, end_step, one_line, resume_run, save_run, stop_asked
 from .snapshots import simulate_landmarks
@@ -128,37 +128,6 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     return policy.eval()
 
 
-def teach_to_read(projector, poses, config, *, body, album=None, progress=True):
-    """A lesson before SFT: the projector learns to tell a pose from an encoder's features, without the language model, which
-    would take forty times as long. poses: (M, 24, 3, 3); config: an SFTConfig; 256 pictures a step.
-
-    Returns the PoseHead that reads the pose from projector.read(features): with it the projector is a specialist by itself.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        say = PoseHead(projector.speaker.in_features).to(projector.speaker.weight.device)
-    learning = [p for part in (projector.narrow, projector.reader, say) for p in part.parameters()]
-    optimizer = torch.optim.AdamW(learning, lr=1e-3, weight_decay=config.weight_decay)
-    simulated = 256 if album is None else 256 - round(256 * config.album_share) if album.by_landmarks else 0
-    steps = min(config.lesson_steps, 2 * config.steps)
-    for step in tqdm(range(steps), desc="lesson", disable=not progress):
-        generator, views = torch.Generator().manual_seed(config.seed * 1_000_003 + step), []
-        if simulated:
-            drawn = grow(poses, count=simulated, generator=generator)
-            views.append(simulate_landmarks(body, drawn, np.random.default_rng((config.seed, step))))
-        if simulated < 256:
-            pick = torch.randint(len(album), (256 - simulated,), generator=generator)
-            views.append((album.pose[pick], album.tokens[pick]))
-        truth, features = (torch.cat(parts).to(say.layers[-1].weight.device) for parts in zip(*views))
-        losses = pose_losses(*say(projector.read(features)), truth, body)
-        optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
-        optimizer.zero_grad()
-        sum(getattr(config, f"{k}_weight") * v for k, v in losses.items()).backward()
-        nn.utils.clip_grad_norm_(learning, config.clip_norm)
-        optimizer.step()
-    return say
-
-
 def schedule(step, config):
     """The learning rate's factor: linear warm-up, then a cosine to zero."""
     if step < config.warmup:
@@ -221,14 +190,6 @@ def sft_losses(policy, samples, body, probe=None):
     if probe is not None:
         losses["probe"] = said_loss(probe(scores.hidden), [s.statements for s in posed])
     return losses
-
-
-def pose_losses(mean, std, truth, body):
-    """How far Gaussians (A, 132) are from true poses (A, 24, 3, 3): rotation, joint and std of sft_losses."""
-    target = to_6d(truth[:, :22]).flatten(1)  # (A, 132)
-    joint = (body.joints(to_pose(mean)) - body.joints(truth)).norm(dim=-1).mean()
-    return {"rotation": (mean - target).abs().mean(), "joint": joint,
-            "std": -head.log_prob(target, mean.detach(), std).mean() / target.shape[1]}
 
 
 def said_loss(logits, statements):
@@ -327,7 +288,8 @@ def rft(policy, poses, config, *, critics, out, album=None, look=None, resume=Fa
     """Align the policy by reward with HyGRPO. Writes out/metrics.jsonl and the checkpoint out/last.
 
     policy: a PosePolicy without an adapter `rft`; as it stands it is the reference. poses: (M, 24, 3, 3), of which the
-    questions speak; album: an Album of pictures to ask about, or None. look: look(policy, step) every `look_every` steps; the metrics it returns are logged.
+    questions speak; album: an Album of pictures to ask about, or None. look: look(policy, step) every `look_every` steps; the
+    metrics it returns are logged.
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """
     out = Path(out)

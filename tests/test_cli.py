@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import contextlib
 import json
 import os
 import pickle
@@ -667,19 +668,26 @@ def test_sft_on_an_album_teaches_to_see_what_was_asked_for(world, album, tmp_pat
     assert np.isfinite(np.load(tmp_path / "out" / "poses.npz")["landmarks"]).all()
 
 
-def test_a_stopped_run_on_an_album_goes_on_to_the_same_weights(world, album, tmp_path, small_batches, monkeypatch, capsys):
-    whole, stopped = (["sft", "--poses", world / "good.npz", "--album", album, "--image-share", 0.5, "--see", "both", "--steps", 3,
-                       "--out", tmp_path / name] for name in "ab")
-    assert run(*whole) == 0
+@contextlib.contextmanager
+def interrupted(monkeypatch):
+    """Inside, Ctrl-C is pressed in a training's second step."""
     draw = minirft.train.fresh_samples
 
     def stop_at_1(*arguments):
         if arguments[5] == 1:
-            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+            os.kill(os.getpid(), signal.SIGINT)
         return draw(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(minirft.train, "fresh_samples", stop_at_1)
+        yield
+
+
+def test_a_stopped_run_on_an_album_goes_on_to_the_same_weights(world, album, tmp_path, small_batches, monkeypatch, capsys):
+    whole, stopped = (["sft", "--poses", world / "good.npz", "--album", album, "--image-share", 0.5, "--see", "both", "--steps", 3,
+                       "--out", tmp_path / name] for name in "ab")
+    assert run(*whole) == 0
+    with interrupted(monkeypatch):
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert run(*stopped, "--resume") == 0
     for name in ("last/model.safetensors", "last/projector.safetensors", "last/policy.json", "metrics.jsonl"):
@@ -705,15 +713,7 @@ def test_evaluate_reports_on_photographs(world, tmp_path, stub_blazepose, capsys
 def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batches, monkeypatch, capsys):
     whole, stopped = (["sft", "--poses", world / "good.npz", "--steps", 3, "--out", tmp_path / name] for name in "ab")
     assert run(*whole) == 0
-    draw = minirft.train.fresh_samples
-
-    def stop_at_1(*arguments):
-        if arguments[5] == 1:
-            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
-        return draw(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(minirft.train, "fresh_samples", stop_at_1)
+    with interrupted(monkeypatch):
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
     assert run(*stopped, "--resume") == 0

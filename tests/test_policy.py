@@ -324,3 +324,9 @@ def test_the_mark_of_a_picture_typed_into_a_question_takes_no_picture_away(polic
     assert (tokens.prompt == policy.model.config.image_token_id).sum(1).tolist() == [49 + 8 + 1, 8 + 2, 0]
     here, alone = (policy.score(t).mean for t in (tokens, policy.encode(questions[1:2], ["It is <POSE>."], pictures()[1:2])))
     torch.testing.assert_close(here[1:2], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_encoder_makes_a_policy_forget_that_it_had_learnt_to_see(fresh):
+    fresh.sees, before = "features", fresh.projector
+    assert fresh.face((33, 6)).projector is before and fresh.sees == "features"
+    assert fresh.face((192, 160)).projector is not before and fresh.sees is None

@@ -11,6 +11,7 @@ import torch
 from minirft import captions, train
 from minirft.body import InputError, load_body
 from minirft.data import load_poses
+from minirft.lesson import pose_losses
 from minirft.policy import PosePolicy
 from minirft.snapshots import simulate_landmarks
 from minirft.train import SFTConfig
@@ -251,7 +252,7 @@ def test_the_lesson_teaches_the_projector_to_tell_poses_from_landmarks(poses, bo
     say = train.teach_to_read(projector, poses, config, body=body, progress=False)
     truth, seen = simulate_landmarks(body, poses[:40], np.random.default_rng(1))
     with torch.no_grad():
-        told, shuffled = (train.pose_losses(*say(projector.read(tokens)), truth, body) for tokens in (seen, seen.roll(7, 0)))
+        told, shuffled = (pose_losses(*say(projector.read(tokens)), truth, body) for tokens in (seen, seen.roll(7, 0)))
     assert told["joint"] < 0.7 * shuffled["joint"] and told["rotation"] < shuffled["rotation"]
     speaker = [projector.speaker.weight, projector.speaker.bias]  # what only the language model can teach
     assert all(torch.equal(a, b) == any(b is part for part in speaker) for a, b in zip(before, projector.parameters()))
