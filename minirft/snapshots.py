@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import roma
 import torch
 from PIL import Image, ImageFilter
 from tqdm import tqdm
@@ -119,6 +120,19 @@ def simulate_landmarks(body, pose, rng):
     return pose, torch.stack([tokens(person) for person in people])
 
 
+def lean(pose, tokens, generator, degrees=15):
+    """People seen (M, 24, 3, 3), with vision.tokens of them (M, 33, 6), as cameras held some `degrees` askew would see them.
+
+    What BlazePose says in metres turns with the camera. Places in its crop stay, since it turns the crop with the body.
+    """
+    angle = torch.randn(len(pose), generator=generator) * degrees / 180 * torch.pi
+    turn = roma.rotvec_to_rotmat(angle[:, None] * torch.tensor([0.0, 0.0, 1.0]))  # (M, 3, 3)
+    pose, tokens = pose.clone(), tokens.clone()
+    pose[:, 0] = turn @ pose[:, 0]
+    tokens[..., :3] = tokens[..., :3] @ turn.transpose(1, 2)
+    return pose, tokens
+
+
 def _clothes(body, rng):
     """A colour for each vertex (V, 3): skin, hair, a top with or without sleeves, shorts or trousers, shoes or none."""
     tone = rng.uniform(0, len(SKIN) - 1)
@@ -198,6 +212,10 @@ class Album:
         """What BlazePose saw in one picture, or in several, for fit.py; draws: for several poses of each."""
         seen = (part[index].numpy() for part in (self.seen, self.world, self.visible))
         return Person(*(part[:, None] if draws else part for part in seen), 1.0, None)
+
+    def askew(self, index, generator):
+        """Poses (M, 24, 3, 3) and tokens (M, T, C) of several to learn from: by leaning cameras, if the tokens are landmarks."""
+        return lean(self.pose[index], self.tokens[index], generator) if self.by_landmarks else (self.pose[index], self.tokens[index])
 
     def picture(self, index, see):
         """One as a policy that sees by `see` (data.SEE) takes it."""

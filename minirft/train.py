@@ -15,14 +15,14 @@ from torch import nn
 from tqdm import tqdm
 
 from . import captions
-from .body import InputError
+from .body import InputError, to_6d
 from .critics import average_rewards, give_rewards, rft_loss, weigh
 from .data import Picture, grow, image_sample, talk_sample, text_sample
 from .evaluate import exam_samples
-from .lesson import pose_losses, teach_to_read
+from .lesson import Specialist, pose_losses, teach_to_read
 from .rollout import to_pose
 from .runs import begin_run, descend, end_step, one_line, resume_run, save_run, stop_asked
-from .snapshots import simulate_landmarks
+from .snapshots import lean, simulate_landmarks
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class SFTConfig:
     # Share of questions about a person seen: by landmarks as BlazePose might give them, or in pictures of the album.
     album_share: float = 0.5
     # Share of these that are from the album, if there is one.
-    lesson_steps: int = 3000
-    # Steps of 256 pictures, without the language model, by which a projector that is new to pictures learns to read them; no
-    # more than twice `steps`.
+    lesson_steps: int = 4000
+    # Steps of 256 pictures by which a projector that is new to pictures learns to read them, before the language model learns
+    # to say what it read; no more than twice `steps`.
     see: str = "features"
     # What of a picture the policy looks at: "features" of the pose-aware encoder, "pixels" by its vision tower, "both".
     text_weight: float = 0.2
@@ -90,9 +90,12 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    save = partial(save_run, policy, optimizer, out=out, extra=probe)
+    beside, specialist = nn.ModuleDict({"probe": probe}), Specialist(policy.projector, seed=config.seed)
+    if newly:
+        beside["specialist"] = specialist.keep()
+    save = partial(save_run, policy, optimizer, out=out, extra=beside)
     with one_line(f"{out}: the run there cannot be resumed"):
-        start = resume_run(policy, optimizer, config, out, extra=probe) if resume else begin_run(config, out)
+        start = resume_run(policy, optimizer, config, out, extra=beside) if resume else begin_run(config, out)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     exam = None
     if validation is not None:
@@ -101,7 +104,8 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     shown = [image_sample(pose, validation_album.picture(i, policy.sees), random.Random(0))
              for i, pose in enumerate(validation_album.pose)] if validation_album else None
     if newly and not resume:
-        teach_to_read(policy.projector, poses, config, body=body, album=album, progress=progress)
+        teach_to_read(specialist, poses, config, body=body, album=album, progress=progress)
+        beside["specialist"].load_state_dict(specialist.state_dict())
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
     with stop_asked() as asked:
         for step in bar:
@@ -112,7 +116,7 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
             optimizer.zero_grad()
             metrics = {"step": step}
             for part, share in micro_batches(batch, config.micro_batch):
-                losses = sft_losses(policy, part, body, probe)
+                losses = sft_losses(policy, part, body, **beside)
                 loss = sum(share[k] * getattr(config, f"{k}_weight") * v for k, v in losses.items())
                 loss.backward()
                 for k, v in losses.items():
@@ -151,11 +155,13 @@ def fresh_samples(poses, body, weights, count, config, step, album=None, see=Non
     samples = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(told, true)]
     if album:
         kept = [i for i in range(seen) if rng.random() >= config.album_share and see != "pixels" and album.by_landmarks]
-        for i in rng.choices(range(len(album)), k=seen - len(kept)):
-            samples.append(image_sample(album.pose[i], album.picture(i, see), rng))
-        shown = shown[kept]
+        picked, shown = rng.choices(range(len(album)), k=seen - len(kept)), shown[kept]
+        if see == "features":
+            samples += [image_sample(pose, Picture(features=tokens), rng) for pose, tokens in zip(*album.askew(picked, generator))]
+        else:  # pixels would have to lean too
+            samples += [image_sample(album.pose[i], album.picture(i, see), rng) for i in picked]
     if len(shown):
-        views = simulate_landmarks(body, shown, np.random.default_rng((config.seed, step)))
+        views = lean(*simulate_landmarks(body, shown, np.random.default_rng((config.seed, step))), generator)
         samples += [image_sample(pose, Picture(features=tokens), rng) for pose, tokens in zip(*views)]
     return samples + [talk_sample(rng) for _ in range(talk)]
 
@@ -175,10 +181,11 @@ def micro_batches(samples, size):
         yield part, {"text": len(part) / len(samples), "rotation": share, "joint": share, "std": share, "probe": share}
 
 
-def sft_losses(policy, samples, body, probe=None):
+def sft_losses(policy, samples, body, probe=None, specialist=None):
     """The losses of a batch, each an average over its answers: text, rotation, joint, std and, given a probe, probe.
 
     text: nats per token; rotation: absolute error of 6D numbers; joint: metres; std: nats per dimension; probe: nats.
+    specialist: a lesson.Specialist whose answers to pictures take the place of the truth, but for std.
     """
     tokens = policy.encode([s.question for s in samples], [s.answer for s in samples], [s.picture for s in samples])
     scores = policy.score(tokens)
@@ -186,7 +193,12 @@ def sft_losses(policy, samples, body, probe=None):
     if not len(scores.mean):
         return {"text": text}
     posed = [s for s in samples if s.pose is not None]
-    losses = {"text": text} | pose_losses(scores.mean, scores.std, torch.stack([s.pose for s in posed]).to(scores.mean), body)
+    truth = torch.stack([s.pose for s in posed]).to(scores.mean)
+    aim = to_6d(truth[:, :22]).flatten(1)  # (A, 132)
+    read = [i for i, s in enumerate(posed) if s.picture is not None]
+    if specialist is not None and read:
+        aim[read] = specialist(torch.stack([posed[i].picture.features for i in read]).to(aim))[0]
+    losses = {"text": text} | pose_losses(scores.mean, scores.std, truth, body, aim)
     if probe is not None:
         losses["probe"] = said_loss(probe(scores.hidden), [s.statements for s in posed])
     return losses

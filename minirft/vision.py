@@ -37,6 +37,7 @@ NAMES = ("nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye 
          "left_heel right_heel left_foot_index right_foot_index").split()
 # What CLIP's vision towers, LLaVA's among them, take off the colours and divide them by.
 CLIP_MEAN, CLIP_STD = torch.tensor([0.4815, 0.4578, 0.4082]), torch.tensor([0.2686, 0.2613, 0.2758])
+LOUD = 100.0  # see Projector
 DETECTOR_SIDE, LANDMARK_SIDE = 224, 256  # pixels
 ENOUGH = 0.5  # a score under which nobody is there
 
@@ -251,7 +252,8 @@ def _turn(angle):
 class Projector(nn.Module):
     """An encoder's T tokens of C numbers (..., T, C) to `count` of the language model's width (..., count, H).
 
-    Each of these is made of all of those: where a limb is says little without where the others are.
+    Each of these is made of all of those: where a limb is says little without where the others are. They come in loud: a
+    language model's first layer makes its own tokens some hundred times as large, and what stays small is lost among them.
     shape: (T, C), BlazePose's by default.
     """
 
@@ -269,7 +271,7 @@ class Projector(nn.Module):
         return self.reader(self.narrow(features).flatten(-2))
 
     def forward(self, features):
-        return self.speaker(self.read(features)).unflatten(-1, (self.count, -1))
+        return LOUD * self.speaker(self.read(features)).unflatten(-1, (self.count, -1))
 
 
 def tokens(person):

@@ -13,8 +13,8 @@ from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, from_6d,
 from minirft.data import load_poses
 from minirft.fit import misfit
 from minirft.render import rasterise
-from minirft.snapshots import (HIPS, LIMB_OF, TENSORS, exam_album, load_album, make_album, photograph, simulate_landmarks,
-                               snapshot)
+from minirft.snapshots import (HIPS, LIMB_OF, TENSORS, exam_album, lean, load_album, make_album, photograph,
+                               simulate_landmarks, snapshot)
 from minirft.vision import NAMES, BlazePose, tokens
 
 
@@ -347,3 +347,14 @@ def test_a_network_trained_on_photographs_finds_the_bodies(body, blazepose):
             seen = people[0].image[[NAMES.index(name) for name in parts]]
             errors.append(np.linalg.norm(seen - shot.pixels[[JOINT[name] for name in parts]].numpy(), axis=1).mean())
     assert found >= 30 and np.median(errors) < 0.04 * 224
+
+
+def test_a_leaning_camera_turns_what_is_in_metres_with_the_pose_and_leaves_what_is_in_the_crop(body, poses):
+    pose, tokens = simulate_landmarks(body, poses[:50], np.random.default_rng(0))
+    leaning, turned = lean(pose, tokens, torch.Generator().manual_seed(0))
+    turn = leaning[:, 0] @ pose[:, 0].transpose(1, 2)  # (50, 3, 3)
+    torch.testing.assert_close(turned[..., :3], tokens[..., :3] @ turn.transpose(1, 2))
+    assert torch.equal(turned[..., 3:], tokens[..., 3:]) and torch.equal(leaning[:, 1:], pose[:, 1:])
+    torch.testing.assert_close(turn[:, 2], torch.tensor([0.0, 0.0, 1.0]).expand(50, 3))  # about the line of sight
+    angle = torch.rad2deg(torch.atan2(turn[:, 1, 0], turn[:, 0, 0]))
+    assert 10 < angle.std() < 20 and angle.min() < 0 < angle.max()

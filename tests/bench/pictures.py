@@ -26,7 +26,7 @@ from minirft.body import DATA, load_body
 from minirft.critics import Critics
 from minirft.data import SEE, load_poses
 from minirft.evaluate import TWELVE, evaluate_pictures, picture_errors
-from minirft.lesson import teach_to_read
+from minirft.lesson import Specialist, teach_to_read
 from minirft.policy import PosePolicy
 from minirft.rollout import to_pose
 from minirft.snapshots import exam_album, load_album
@@ -44,9 +44,9 @@ ABLATION_STEPS = 400
 
 def regress(poses, album, body, *, seed):
     """The specialist: the projector of the policy with a head right behind it, which SFT begins with, taught twice as long."""
-    projector, began = Projector(1), time.process_time()
-    say = teach_to_read(projector, poses, train.SFTConfig(seed=seed, lesson_steps=6000), body=body, album=album)
-    return (lambda features: to_pose(say(projector.read(features))[0])), time.process_time() - began
+    specialist, began = Specialist(Projector(1), seed=seed), time.process_time()
+    teach_to_read(specialist, poses, train.SFTConfig(seed=seed, lesson_steps=6000), body=body, album=album)
+    return (lambda features: to_pose(specialist(features)[0])), time.process_time() - began
 
 
 def bench(arguments):
