@@ -39,8 +39,13 @@ class Checkpoint:
         try:
             about = json.loads((folder / "policy.json").read_text())
             if "adapters" in about:
-                policy = cls.from_pretrained(about["base"])
+                raw = about.get("raw")
+                policy = cls.from_pretrained(about["base"]) if raw is None else cls.from_backbone(about["base"], **raw, device=device)
+                policy.face(tuple(about["features"]))
                 policy._load_adapters(folder, about["adapters"])
+                if raw is not None:
+                    _load(policy.projector, folder / "projector.safetensors").requires_grad_(len(about["adapters"]) == 1)
+                    policy.sees = about["sees"]
             else:
                 tokenizer = AutoTokenizer.from_pretrained(folder)
                 with quiet():
@@ -72,7 +77,7 @@ class Checkpoint:
         self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
         _load(self.head, folder / "head.safetensors")
         stored = zip(base_head.parameters(), self.reference_head.parameters())
-        if len(names) == 1 and not all(torch.equal(a, b) for a, b in stored):
+        if len(names) == 1 and self.raw is None and not all(torch.equal(a, b) for a, b in stored):
             raise InputError(f"its base {self.base} is not the model that it was trained from")
 
     def save_pretrained(self, folder, *, dtype=None):
@@ -89,10 +94,12 @@ class Checkpoint:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(cast(self.head.state_dict()), folder / "head.safetensors")
+            if self.raw is not None or not self._peft:
+                save_file(cast(self.projector.state_dict()), folder / "projector.safetensors")
             if self._peft:
                 from peft import get_peft_model_state_dict
 
-                about |= {"base": self.base, "adapters": self.adapters}
+                about |= {"base": self.base, "adapters": self.adapters} | ({"raw": self.raw} if self.raw is not None else {})
                 save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
                 for name in self.adapters:
                     self._peft[0].peft_config[name].base_model_name_or_path = self.base
@@ -103,7 +110,6 @@ class Checkpoint:
                 with quiet():
                     self.model.save_pretrained(folder, state_dict=cast(self.model.state_dict()))
                 self.tokenizer.save_pretrained(folder)
-                save_file(cast(self.projector.state_dict()), folder / "projector.safetensors")
             (folder / "policy.json").write_text(json.dumps(about, indent=1))  # last: its presence says complete
         except (OSError, SafetensorError) as error:  # the second is what safetensors makes of a full disk
             raise InputError(f"{folder}: cannot write a checkpoint there ({error}); give a place with room") from None

@@ -10,9 +10,12 @@ import copy
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from torch.utils.checkpoint import checkpoint
+from transformers import (AutoImageProcessor, AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig,
+                          LlavaForConditionalGeneration)
 
 from . import head as gaussian
+from .backbones import Backbone, count_positions, load_backbone
 from .body import DATA, InputError
 from .checkpoint import Checkpoint, quiet
 from .data import POSE, Picture
@@ -21,23 +24,27 @@ from .rollout import Rollout, Scores, Tokens, to_pose
 from .vision import CHANNELS, LANDMARKS, Projector, stack_pictures
 
 # The language model's linear layers; the vision tower has layers of the same names.
-LORA_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+LORA_LAYERS = r".*\.{}\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+LOGITS_AT_ONCE = 2**27  # numbers; a real vocabulary has 150,000 words
 
 
 class PosePolicy(Checkpoint, nn.Module):
-    """model: an image-text-to-text transformer; tokenizer: its tokenizer with <POSE>; head: a PoseHead; features: the (T, C)
-    that its pose-aware encoder gives of a picture. sees: one of data.SEE, None for a policy that has not learnt to."""
+    """model: an image-text-to-text transformer of backbones.FAMILIES; tokenizer: its tokenizer with <POSE>; images: its image
+    processor, None for the mini policy's; head: a PoseHead; features: the (T, C) that its pose-aware encoder gives of a picture; side:
+    pixels of a picture, where the model leaves that open. sees: one of data.SEE, None for a policy that has not learnt to."""
 
-    def __init__(self, model, tokenizer, head, *, name, features=(LANDMARKS, CHANNELS)):
+    def __init__(self, model, tokenizer, head, *, name, images=None, features=(LANDMARKS, CHANNELS), side=224):
         super().__init__()
         self.model, self.head, self.tokenizer, self.name = model, head, tokenizer, name
+        self.backbone = Backbone(model, tokenizer, images or AutoImageProcessor.from_pretrained(DATA / "tokenizer"), side=side)
         self.pose_id = tokenizer.convert_tokens_to_ids(POSE)
         # Tokens that stand for inputs are no answer: sampling masks them, and so does scoring.
         inputs_only = {tokenizer.pad_token_id, tokenizer.bos_token_id, model.config.image_token_id}
         self.register_buffer("_barred", torch.tensor(sorted(inputs_only - {None, tokenizer.eos_token_id})),
                              persistent=False)
         self.face(features)
-        self.base = name  # the checkpoint that the adapters stand on
+        self.base = name  # the checkpoint that the adapters stand on, or
+        self.raw = None  # how to load a model of that name which is no policy: settings of from_backbone
         self.reference_head = None
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
 
@@ -57,6 +64,18 @@ class PosePolicy(Checkpoint, nn.Module):
             model, head = LlavaForConditionalGeneration(config), PoseHead(text.hidden_size)
         return cls(model, tokenizer, head, name="mini")
 
+    @classmethod
+    def from_backbone(cls, name, *, four_bit=True, side=224, device="cpu", seed=0):
+        """A policy that begins: a vision-language model by its hub name or folder, frozen, with a fresh head and a LoRA adapter
+        `sft` to be taught. four_bit: as of backbones.load_backbone; side: pixels of a picture, where the model leaves it open."""
+        model, tokenizer, images = load_backbone(name, four_bit=four_bit, device=device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = PoseHead(model.config.text_config.hidden_size)
+        policy = cls(model, tokenizer, head, name=str(name), images=images, side=side)
+        policy.raw = {"four_bit": four_bit, "side": side}
+        return policy.to(device)
+
     def add_lora(self, name, *, rank=16, seed=0):
         """Freeze the policy as it stands, from now on the reference; train a LoRA adapter and the head instead.
 
@@ -70,9 +89,12 @@ class PosePolicy(Checkpoint, nn.Module):
         if name in before:
             raise InputError(f"the model has an adapter {name!r} already; start from a model without one")
         self.reference_head = copy.deepcopy(self.head).requires_grad_(False)
-        self.projector.requires_grad_(False)
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_LAYERS,
-                            trainable_token_indices={"embed_tokens": [self.pose_id]})
+        self.projector.requires_grad_(self.raw is not None and not before)  # else it has learnt to read
+        rows = {"embed_tokens": [self.pose_id]}
+        if not self.model.config.tie_word_embeddings:
+            rows["lm_head"] = [self.pose_id]
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_LAYERS.format(self.backbone.family.language),
+                            trainable_token_indices=rows)
         with torch.random.fork_rng(devices=[]), quiet():  # peft initialises from the global generator
             torch.manual_seed(seed)
             if before:
@@ -130,11 +152,9 @@ class PosePolicy(Checkpoint, nn.Module):
         pictures: None, or for each question a Picture or None; what is seen stands before the question, the vision tower's
         patches first, then the pose-aware encoder's tokens.
         """
-        image = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
         shown = [p or Picture() for p in pictures or [None] * len(questions)]
-        seen = [self._patches * (p.pixels is not None) + self.projector.count * (p.features is not None) for p in shown]
-        prompts = [self.tokenizer.apply_chat_template([{"role": "user", "content": image * count + " " * (count > 0) + q}], tokenize=False,
-                                                      add_generation_prompt=True) for q, count in zip(questions, seen)]
+        prompts = [self.backbone.prompt(q, pictured=p.pixels is not None, others=self.projector.count * (p.features is not None))
+                   for q, p in zip(questions, shown)]
         ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
         limit = self.model.config.text_config.max_position_embeddings - 64  # that many for the answer
         longest = max(map(len, ids))
@@ -145,50 +165,68 @@ class PosePolicy(Checkpoint, nn.Module):
         prompt, prompt_mask = self._pad(ids, left=True)
         answer, answer_mask = self._pad(said or [[]] * len(ids), left=False)
         tokens = Tokens(prompt, prompt_mask, answer, answer_mask)
-        if any(seen):
-            stacked = stack_pictures(shown, self.model.config.vision_config.image_size, self.projector.shape)
-            tokens.prompt_pixels, tokens.prompt_features = (part.to(self.device) for part in stacked)
+        if any(p.pixels is not None or p.features is not None for p in shown):
+            stacked = stack_pictures(shown, self.backbone.pixels, self.projector.shape)
+            tokens.prompt_pixels, tokens.prompt_features = (None if part is None else part.to(self.device) for part in stacked)
         return tokens
 
-    @property
-    def _patches(self):
-        vision = self.model.config.vision_config
-        return (vision.image_size // vision.patch_size) ** 2
+    def _places(self, tokens):
+        """Where in the prompts (N, L) the picture's tokens stand, and where the pose-aware encoder's: two masks."""
+        masks = []
+        for given, token, count in ((tokens.prompt_pixels, self.model.config.image_token_id, self.backbone.marks),
+                                    (tokens.prompt_features, self.pose_id, self.projector.count)):
+            there = torch.zeros(len(tokens.prompt), dtype=torch.bool, device=self.device) if given is None else _given(given)
+            places = tokens.prompt == token
+            masks.append(places & (places.cumsum(1) <= count * there[:, None]))  # what a user typed stands behind them
+        return masks
 
     def _embed(self, tokens):
-        """The prompts' embeddings (N, L, H), what is seen in the places that stand for it."""
-        embedded = self.model.get_input_embeddings()(tokens.prompt)
-        if tokens.prompt_pixels is None:
-            return embedded
-        shown, read = (~seen.flatten(1).isnan().any(1) for seen in (tokens.prompt_pixels, tokens.prompt_features))
-        patches = iter(self.model.model.get_image_features(tokens.prompt_pixels[shown], return_dict=True).pooler_output
-                       if shown.any() else ())
-        points = iter(self.projector(tokens.prompt_features[read]))
-        seen = [next(part) for i in range(len(shown)) for part, there in ((patches, shown[i]), (points, read[i])) if there]
-        places = tokens.prompt == self.model.config.image_token_id
-        count = self._patches * shown + self.projector.count * read
-        places &= places.cumsum(1) <= count[:, None]  # what a user typed stands behind them
-        return embedded.masked_scatter(places[..., None], torch.cat(seen).to(embedded)) if seen else embedded
+        """The prompts' embeddings (N, L, H), what is seen in the places that stand for it, and what else layers see of it."""
+        embedded, more = self.model.get_input_embeddings()(tokens.prompt), {}
+        pictured, pointed = self._places(tokens)
+        if pictured.any():
+            seen, deep = self.backbone.look(tokens.prompt_pixels[_given(tokens.prompt_pixels)])
+            embedded, more = embedded.masked_scatter(pictured[..., None], seen.to(embedded)), self.backbone.more(deep, pictured)
+        if pointed.any():
+            read = self.projector(tokens.prompt_features[_given(tokens.prompt_features)])
+            embedded = embedded.masked_scatter(pointed[..., None], read.to(embedded))
+        return embedded, more
+
+    def _positions(self, tokens, group_size=1):
+        """Positions of the prompts' tokens, and of what follows: the first (N, L) or (3, N, L), a function of its mask."""
+        before = self.backbone.positions(tokens.prompt, tokens.prompt_mask, self._places(tokens)[0])
+        last = before.masked_fill(~tokens.prompt_mask, 0).amax(-1, keepdim=True)  # (N, 1) or (3, N, 1)
+        last = (last.amax(0) if last.dim() == 3 else last).repeat_interleave(group_size, 0)
+
+        def after(mask):  # (R, T)
+            found = last + 1 + count_positions(mask)
+            return found.expand(3, *found.shape) if before.dim() == 3 else found
+
+        return before, after
 
     def score(self, tokens, *, temperature=1.0):
         """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
         group_size = len(tokens.answer) // len(tokens.prompt)
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
-        if group_size == 1:
-            answer = self.model.get_input_embeddings()(tokens.answer)
-            hidden = self.model.model(inputs_embeds=torch.cat([self._embed(tokens), answer], 1), attention_mask=mask,
-                                      position_ids=_positions(mask), use_cache=False).last_hidden_state
-            hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
+        before, after = self._positions(tokens, group_size)
+        answer = self.model.get_input_embeddings()(tokens.answer)
+        if group_size == 1 or self.model.is_gradient_checkpointing:
+            prompt, more = self._embed(tokens)
+            prompt, before = prompt.repeat_interleave(group_size, 0), before.repeat_interleave(group_size, -2)
+            if more:
+                more = self.backbone.repeat(more, group_size, tokens.answer.shape[1])
+            hidden = self.backbone.language(inputs_embeds=torch.cat([prompt, answer], 1), attention_mask=mask, use_cache=False,
+                                            position_ids=torch.cat([before, after(tokens.answer_mask)], -1), **more)
+            hidden = hidden.last_hidden_state[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
         else:  # the prompt is read once for all its answers, gradients and all
-            before, cache = self._read_prompt(tokens, group_size)
-            after = self.model.model(input_ids=tokens.answer, attention_mask=mask, past_key_values=cache,
-                                     position_ids=_positions(mask)[:, tokens.prompt.shape[1] :], use_cache=True)
-            hidden = torch.cat([before[:, None], after.last_hidden_state], 1)
-        logits = self._logits(hidden[:, :-1], temperature)  # (R, T, vocabulary)
-        text_logp = logits.log_softmax(-1).gather(-1, tokens.answer[..., None])[..., 0]
+            first, cache = self._read_prompt(tokens, group_size)
+            said = self.backbone.language(inputs_embeds=answer, attention_mask=mask, past_key_values=cache,
+                                          position_ids=after(tokens.answer_mask), use_cache=True)
+            hidden = torch.cat([first[:, None], said.last_hidden_state], 1)
+        text_logp = self._text_logp(hidden[:, :-1], tokens.answer, temperature)
         text_logp = text_logp.masked_fill(~tokens.answer_mask, 0.0)  # padding is barred: its log-probability is -inf
         first = self._first_pose(tokens.answer)
-        at_pose = hidden[:, 1:][first]  # (A, H)
+        at_pose = hidden[:, 1:][first].float()  # (A, H)
         return Scores(text_logp, first.any(1), *self.head(at_pose), at_pose)
 
     @torch.no_grad()
@@ -203,7 +241,7 @@ class PosePolicy(Checkpoint, nn.Module):
         start = self.encode(questions, pictures=pictures)
         mask = start.prompt_mask.repeat_interleave(group_size, 0)
         hidden, cache = self._read_prompt(start, group_size)
-        rows = len(hidden)
+        after, rows = self._positions(start, group_size)[1], len(hidden)
         done = torch.zeros(rows, dtype=torch.bool, device=self.device)
         at_pose = torch.zeros_like(hidden)
         answer, alive, logps = [], [], []
@@ -214,9 +252,10 @@ class PosePolicy(Checkpoint, nn.Module):
             answer.append(token), alive.append(~done)
             logps.append(logp.gather(-1, token[:, None])[:, 0].masked_fill(done, 0.0))
             mask = torch.cat([mask, ~done[:, None]], 1)
+            place = after(torch.stack(alive, 1))[..., -1:]
             seen = (torch.stack(answer[:-1], 1) == self.pose_id).any(1) if len(answer) > 1 else torch.zeros_like(done)
-            step = self.model.model(input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True,
-                                    position_ids=_positions(mask)[:, -1:])
+            step = self.backbone.language(input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True,
+                                          position_ids=place)
             hidden = step.last_hidden_state[:, -1]
             at_pose = torch.where(((token == self.pose_id) & ~seen)[:, None], hidden, at_pose)
             done = done | (token == self.tokenizer.eos_token_id)
@@ -276,10 +315,23 @@ class PosePolicy(Checkpoint, nn.Module):
 
     def _read_prompt(self, tokens, group_size):
         """The last hidden state (R, H) of each prompt and its keys and values, for group_size answers to each."""
-        out = self.model.model(inputs_embeds=self._embed(tokens), attention_mask=tokens.prompt_mask,
-                               position_ids=_positions(tokens.prompt_mask), use_cache=True)
+        embedded, more = self._embed(tokens)
+        out = self.backbone.language(inputs_embeds=embedded, attention_mask=tokens.prompt_mask,
+                                     position_ids=self._positions(tokens)[0], use_cache=True, **more)
         out.past_key_values.batch_repeat_interleave(group_size)
         return out.last_hidden_state[:, -1].repeat_interleave(group_size, 0), out.past_key_values
+
+    def _text_logp(self, hidden, answer, temperature):
+        """Log-probabilities (R, T) of the answers' tokens from the hidden states before them (R, T, H). Over a real vocabulary
+        some rows at once: their logits are made again for the gradient, not kept."""
+        def of(hidden, answer):
+            return self._logits(hidden, temperature).log_softmax(-1).gather(-1, answer[..., None])[..., 0]
+
+        rows = max(1, LOGITS_AT_ONCE // (answer.shape[1] * self.model.config.text_config.vocab_size))
+        if rows >= len(answer):
+            return of(hidden, answer)
+        parts = zip(hidden.split(rows), answer.split(rows))
+        return torch.cat([checkpoint(of, *part, use_reentrant=False) for part in parts])
 
     def _logits(self, hidden, temperature):
         logits = self.model.lm_head(hidden).float() / temperature
@@ -300,7 +352,6 @@ class PosePolicy(Checkpoint, nn.Module):
         return ids.to(self.device), mask.to(self.device)
 
 
-def _positions(mask):
-    """Positions that count real tokens only, so that padding on the left changes nothing."""
-    return (mask.long().cumsum(-1) - 1).clamp(min=0)
-
+def _given(values):
+    """Which rows of (N, ...) are there: those without NaN, (N,) bool."""
+    return ~values.flatten(1).isnan().any(1)

@@ -11,8 +11,8 @@ from .body import from_6d
 class Tokens:
     """N prompts, each with its G answers in adjacent rows (R = N*G).
 
-    prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right. prompt_pixels:
-    (N, 3, S, S) as the vision tower wants them, prompt_features: (N, M, C), an encoder's, rows of NaN for prompts without; None: no pictures.
+    prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right. prompt_pixels: (N, ...)
+    as the vision tower wants them, prompt_features: (N, M, C), an encoder's, rows of NaN for prompts without; None: of no prompt.
     """
 
     prompt: torch.Tensor

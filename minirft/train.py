@@ -82,6 +82,8 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
+    if policy.raw is not None and not policy.adapters:
+        policy.add_lora("sft", seed=config.seed)
     newly = config.image_share and config.see != "pixels" and policy.sees in (None, "pixels")
     policy.sees = config.see if config.image_share else policy.sees
     if policy.sees == "pixels" and config.image_share and album is None:

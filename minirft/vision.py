@@ -35,8 +35,6 @@ NAMES = ("nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye 
          "mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky "
          "left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle "
          "left_heel right_heel left_foot_index right_foot_index").split()
-# What CLIP's vision towers, LLaVA's among them, take off the colours and divide them by.
-CLIP_MEAN, CLIP_STD = torch.tensor([0.4815, 0.4578, 0.4082]), torch.tensor([0.2686, 0.2613, 0.2758])
 LOUD = 100.0  # see Projector
 DETECTOR_SIDE, LANDMARK_SIDE = 224, 256  # pixels
 ENOUGH = 0.5  # a score under which nobody is there
@@ -283,14 +281,16 @@ def tokens(person):
     return torch.from_numpy(np.concatenate([world, person.visible[:, None], place], 1).astype(np.float32))
 
 
-def stack_pictures(pictures, side, shape):
-    """N Pictures as a policy's tensors, rows of NaN for what they lack: pixels (N, 3, side, side), features (N, *shape)."""
-    pixels = torch.full((len(pictures), 3, side, side), torch.nan)
-    features = torch.full((len(pictures), *shape), torch.nan)
+def stack_pictures(pictures, prepare, shape):
+    """N Pictures as a policy's tensors, rows of NaN for what they lack: pixels (N, ...) as `prepare` makes them of (S, S, 3)
+    uint8 crops, None if there are none, and features (N, *shape)."""
+    features, pixels = torch.full((len(pictures), *shape), torch.nan), None
+    shown = [i for i, picture in enumerate(pictures) if picture.pixels is not None]
+    if shown:
+        made = prepare([pictures[i].pixels for i in shown])
+        pixels = torch.full((len(pictures), *made.shape[1:]), torch.nan)
+        pixels[shown] = made
     for i, picture in enumerate(pictures):
-        if picture.pixels is not None:
-            resized = np.array(Image.fromarray(picture.pixels).resize((side, side), Image.Resampling.BICUBIC))
-            pixels[i] = ((torch.from_numpy(resized) / 255 - CLIP_MEAN) / CLIP_STD).permute(2, 0, 1)
         if picture.features is not None:
             if picture.features.shape != shape:
                 raise InputError(f"a picture's features are {tuple(picture.features.shape)}, this policy was taught with {shape}; "

@@ -1,0 +1,170 @@
+"""Vision-language models of transformers: loaded in four bits, and what differs between their families in one table.
+
+A pose policy asks little of its backbone: where the language model is, what stands for a picture in a prompt, how the vision
+tower takes it, and which positions tokens have. All else the families have in common. A picture is one square crop of a fixed
+side, so that each is the same number of tokens.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils import cached_file
+
+from .body import InputError
+from .data import POSE
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs. marks(config, side): how many tokens a picture is. look(model, pixels): N pictures, as the image processor
+    gives them, to (N, marks, H), and what later layers see of them, a list of the same. fixed: whether the vision tower takes
+    one side only. text: what stands for a picture. language: the language model's name. settings(side): of the image processor."""
+
+    marks: Callable
+    look: Callable
+    fixed: bool = True
+    text: str = "{}"
+    language: str = "language_model"
+    settings: Callable = lambda side: {}
+
+
+def _look(model, pixels):
+    return torch.stack(list(model.model.get_image_features(pixels, return_dict=True).pooler_output)), []
+
+
+def _look_qwen(model, pixels):
+    high = int(pixels.shape[1] ** 0.5)  # patches above each other; the tower wants those of all pictures in one row
+    grid = torch.tensor([[1, high, high]], device=pixels.device).expand(len(pixels), 3)
+    seen = model.model.get_image_features(pixels.flatten(0, 1), grid, return_dict=True)
+    return torch.stack(list(seen.pooler_output)), [torch.stack(list(part)) for part in getattr(seen, "deepstack_features", [])]
+
+
+def _patches(config, side):
+    return side // config.vision_config.patch_size
+
+
+QWEN = Family(lambda config, side: (_patches(config, side) // config.vision_config.spatial_merge_size) ** 2, _look_qwen, fixed=False)
+FAMILIES = {
+    "llava": Family(lambda config, side: _patches(config, side) ** 2, _look, settings=lambda side: {"do_center_crop": False}),
+    "qwen2_5_vl": QWEN,
+    "qwen3_vl": QWEN,
+    "smolvlm": Family(lambda config, side: (_patches(config, side) // config.scale_factor) ** 2, _look,
+                      text="<fake_token_around_image><global-img>{}<fake_token_around_image>", language="text_model",
+                      settings=lambda side: {"do_image_splitting": False, "max_image_size": {"longest_edge": side}}),
+}
+
+
+class Backbone:
+    """A vision-language model behind one interface. model: of transformers, one of FAMILIES; tokenizer: with <POSE>; images: its
+    image processor; side: pixels of the crops it sees, where the model leaves that open."""
+
+    def __init__(self, model, tokenizer, images, *, side=224):
+        kind = model.config.model_type
+        if kind not in FAMILIES:
+            raise InputError(f"a model of type {kind!r} is not supported; these are: {', '.join(FAMILIES)}")
+        self.model, self.tokenizer, self.images, self.family = model, tokenizer, images, FAMILIES[kind]
+        unit = getattr(model.config.vision_config, "patch_size") * getattr(model.config.vision_config, "spatial_merge_size", 1)
+        self.side = model.config.vision_config.image_size if self.family.fixed else side // unit * unit
+        self.marks = self.family.marks(model.config, self.side)
+        self.mark = tokenizer.convert_ids_to_tokens(model.config.image_token_id)
+
+    @property
+    def language(self):
+        """The language model, without the layer that makes logits."""
+        return getattr(self.model.model, self.family.language)
+
+    def prompt(self, question, *, pictured, others):
+        """A question as the model's own chat has it, after a picture if it is `pictured`, and `others` more places for inputs,
+        where <POSE> stands in for them."""
+        lines = bool("'type'" in self.tokenizer.chat_template or '"type"' in self.tokenizer.chat_template)
+        said = POSE * others + " " * (others > 0) + question
+        if lines:  # a message is a list of pictures and texts
+            content = [{"type": "image"}] * pictured + [{"type": "text", "text": said}]
+        else:
+            content = self.mark * pictured + " " * (pictured and not others) + said
+        text = self.tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+        return text.replace(self.mark, self.family.text.format(self.mark * self.marks), 1) if pictured else text
+
+    def pixels(self, pictures):
+        """Square crops, (S, S, 3) uint8, as the vision tower wants them: (N, ...)."""
+        crops = [Image.fromarray(crop).resize((self.side, self.side), Image.Resampling.BICUBIC) for crop in pictures]
+        settings = {"do_resize": False, "return_tensors": "pt"} | self.family.settings(self.side)
+        made = [self.images(images=crop, **settings)["pixel_values"] for crop in crops]
+        return torch.stack([one[0] if len(one) == 1 else one for one in made])
+
+    def look(self, pixels):
+        """What the vision tower makes of (N, ...): (N, marks, H) for the language model, and a list of more for its layers."""
+        return self.family.look(self.model, pixels)
+
+    def positions(self, prompt, mask, pictured):
+        """Where each of the tokens (N, L) stands, padding left out: (N, L), or (3, N, L) where time, row and column are told
+        apart. pictured: (N, L) bool, the places of the picture's tokens."""
+        if not hasattr(self.model.model, "get_rope_index"):
+            return count_positions(mask)
+        high = int(self.marks**0.5) * self.model.config.vision_config.spatial_merge_size
+        grid = torch.tensor([[1, high, high]], device=prompt.device).expand(int(pictured.any(1).sum()), 3)
+        return self.model.model.get_rope_index(prompt, mm_token_type_ids=pictured.int(), image_grid_thw=grid, attention_mask=mask.long())[0]
+
+    def more(self, deep, places):
+        """What Qwen3-VL's first layers want to know of pictures beside their tokens; nothing for the others."""
+        return {"visual_pos_masks": places, "deepstack_visual_embeds": [part.flatten(0, 1) for part in deep]} if deep else {}
+
+
+    def repeat(self, more, group_size, answer):
+        """`more` for the rows of group_size answers of `answer` tokens each, read after their prompts."""
+        places = more["visual_pos_masks"].repeat_interleave(group_size, 0)
+        shown = more["visual_pos_masks"].any(1)
+        parts = [part.unflatten(0, (int(shown.sum()), -1)).repeat_interleave(group_size, 0).flatten(0, 1)
+                 for part in more["deepstack_visual_embeds"]]
+        return {"visual_pos_masks": nn.functional.pad(places, (0, answer)), "deepstack_visual_embeds": parts}
+
+
+def count_positions(mask):
+    """Positions that count real tokens only, so that padding on the left changes nothing: (N, L)."""
+    return (mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def load_backbone(name, *, four_bit=True, device="cpu", dtype=None):
+    """A model by its hub name or folder, its tokenizer with <POSE>, its image processor.
+
+    four_bit: NF4 with double quantisation for the language model's layers, computing in bf16; else all in `dtype`, by default
+    bf16 on cuda and fp32 on the CPU. Raises InputError where it cannot be had or is of no family that is known.
+    """
+    dtype = dtype or (torch.bfloat16 if four_bit or device != "cpu" else torch.float32)
+    kept = [f"model.{part}" for part in ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector")] + ["lm_head"]
+    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=kept)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        images = AutoImageProcessor.from_pretrained(name)
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, device_map={"": device},
+                                                            **({"quantization_config": bits} if four_bit else {}))
+        if tokenizer.chat_template is None:  # older checkpoints keep it in a file of the processor
+            tokenizer.chat_template = json.loads(Path(cached_file(name, "chat_template.json")).read_text())["chat_template"]
+    except Exception as error:  # whatever the libraries raise of hubs, files and versions
+        raise InputError(f"{name}: cannot be loaded as a vision-language model ({' '.join(str(error).split())[:300]})") from None
+    for layer in model.modules():  # once it has answered, bitsandbytes would keep its weights in a form for CPUs without gradients
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    add_pose(model, tokenizer)
+    return model.requires_grad_(False), tokenizer, images
+
+
+@torch.no_grad()
+def add_pose(model, tokenizer):
+    """Teach a tokenizer the token <POSE>, and give it a row of its own among the model's embeddings, in and out."""
+    if POSE in tokenizer.get_vocab():
+        return
+    before = len(tokenizer)
+    tokenizer.add_tokens([POSE], special_tokens=True)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    row = tokenizer.convert_tokens_to_ids(POSE)
+    for layer in {id(part): part for part in (model.get_input_embeddings(), model.get_output_embeddings())}.values():
+        layer.weight[row] = layer.weight[:before].mean(0)  # between all words, as good a start as any

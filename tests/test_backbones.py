@@ -1,0 +1,201 @@
+"""Real vision-language models, each a tiny checkpoint of its own class with random weights: what goes in comes out right.
+
+There is no hub where these run, so the classes are the real ones and the sizes are not.
+"""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+from minirft import train
+from minirft.backbones import FAMILIES, load_backbone
+from minirft.body import DATA, load_body
+from minirft.critics import Critics
+from minirft.data import POSE, Picture, load_poses
+from minirft.policy import PosePolicy, Tokens
+
+TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 2048, "vocab_size": 2048}
+MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+QWEN_TOKENS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+QWEN_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}<|vision_start|>"
+    "<|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<image>\n{% endif %}{% endfor %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% endif %}{% endfor %} {% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}")
+SMOL_TEMPLATE = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}{% if message['content'][0]['type'] == 'image' %}:"
+    "{% else %}: {% endif %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}<image>"
+    "{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}")
+QUESTIONS = ["raise both arms", "How does this person stand, and where do the hands go?", "hello"]
+
+
+def of_llava(ids):
+    vision = transformers.CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+                                           image_size=56, patch_size=14)
+    return transformers.LlavaConfig(vision_config=vision, text_config=transformers.LlamaConfig(**TEXT), image_token_index=ids["<image>"])
+
+
+def of_qwen2_5_vl(ids):
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64, "fullatt_block_indexes": [1],
+              "patch_size": 14, "spatial_merge_size": 2, "window_size": 56}
+    return transformers.Qwen2_5_VLConfig(vision_config=vision, text_config=TEXT | {"rope_parameters": MROPE}, image_token_id=ids["<|image_pad|>"],
+                                         video_token_id=ids["<|video_pad|>"], vision_start_token_id=ids["<|vision_start|>"])
+
+
+def of_qwen3_vl(ids):
+    vision = {"depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64, "patch_size": 16,
+              "spatial_merge_size": 2, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
+    return transformers.Qwen3VLConfig(vision_config=vision, text_config=TEXT | {"head_dim": 16, "rope_parameters": MROPE},
+                                      image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+                                      vision_start_token_id=ids["<|vision_start|>"])
+
+
+def of_smolvlm(ids):
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64, "patch_size": 16}
+    return transformers.SmolVLMConfig(vision_config=vision, text_config={"model_type": "llama"} | TEXT, scale_factor=2,
+                                      image_token_id=ids["<image>"])
+
+
+KINDS = {  # family: (its config, tokens of its own, its chat, its image processor)
+    "llava": (of_llava, ["<image>"], LLAVA_TEMPLATE, {"image_processor_type": "CLIPImageProcessor"}),
+    "qwen2_5_vl": (of_qwen2_5_vl, QWEN_TOKENS, QWEN_TEMPLATE, {"image_processor_type": "Qwen2VLImageProcessor"}),
+    "qwen3_vl": (of_qwen3_vl, QWEN_TOKENS, QWEN_TEMPLATE, {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": 16}),
+    "smolvlm": (of_smolvlm, ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"], SMOL_TEMPLATE,
+                {"image_processor_type": "SmolVLMImageProcessor"}),
+}
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """{family: a folder as a hub would hold it}."""
+    import json
+
+    found = {}
+    for kind, (config_of, extra, template, images) in KINDS.items():
+        folder = tmp_path_factory.mktemp(kind)
+        tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
+        fresh = sorted(set(tokenizer.get_vocab()) - {POSE})
+        tokenizer.add_tokens(extra, special_tokens=True)
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(folder)
+        torch.manual_seed(0)
+        model = AutoModelForImageTextToText.from_config(config_of(tokenizer.get_vocab()))
+        for parameter in model.parameters():  # wider than they start, so that what goes wrong is seen
+            parameter.data.add_(0.05 * torch.randn_like(parameter))
+        model.save_pretrained(folder)
+        (folder / "preprocessor_config.json").write_text(json.dumps(images))
+        found[kind] = folder
+        assert fresh
+    return found
+
+
+def picture(seed=0):
+    return np.random.default_rng(seed).integers(256, size=(80, 80, 3)).astype(np.uint8)
+
+
+def shown():
+    """Pictures for QUESTIONS: none, pixels and landmarks, none."""
+    return [None, Picture(picture(), torch.randn(33, 6, generator=torch.Generator().manual_seed(0))), None]
+
+
+@pytest.fixture(params=FAMILIES)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def policy(kind, checkpoints):
+    return PosePolicy.from_backbone(checkpoints[kind], four_bit=False, side=64).eval()
+
+
+def test_what_the_policy_reads_is_what_the_model_reads_by_itself(policy, kind, checkpoints):
+    """Prompt, picture and positions, padded on the left among others, against the model's own forward, alone."""
+    answers = [f"Here is the pose: {POSE}", "Yes.", f"It is {POSE}."]
+    see = [None, Picture(picture()), Picture(picture(1))]
+    tokens = policy.encode(QUESTIONS, answers, see)
+    with torch.no_grad():
+        scores = policy.score(tokens)
+    assert (tokens.prompt == policy.model.config.image_token_id).sum(1).tolist() == [0, policy.backbone.marks, policy.backbone.marks]
+    for i, answer in enumerate(answers):
+        prompt, said = tokens.prompt[i][tokens.prompt_mask[i]], tokens.answer[i][tokens.answer_mask[i]]
+        ids = torch.cat([prompt, said])[None]
+        inputs = {"input_ids": ids}
+        if see[i] is not None:
+            crop = policy.backbone.pixels([see[i].pixels])
+            inputs["pixel_values"] = crop.flatten(0, 1) if "qwen" in kind else crop
+            if "qwen" in kind:
+                inputs["image_grid_thw"] = torch.tensor([[1, int(crop.shape[1] ** 0.5)] * 2])[:, [0, 1, 3]]
+                inputs["mm_token_type_ids"] = (ids == policy.model.config.image_token_id).int()
+        with torch.no_grad():
+            logits = policy.model(**inputs).logits[0, len(prompt) - 1 : -1]
+        logits[:, policy._barred] = -torch.inf
+        plain = logits.log_softmax(-1).gather(-1, said[:, None])[:, 0]
+        torch.testing.assert_close(scores.text_logp[i][: len(said)], plain, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_sampled_is_scored_alike_with_a_shared_prompt_and_with_a_plain_forward(policy):
+    torch.nn.init.normal_(policy.head.layers[-1].weight)
+    with torch.no_grad():
+        policy.model.get_input_embeddings().weight[policy.pose_id] *= 3
+    rollout = policy.sample(QUESTIONS, pictures=shown(), group_size=5, generator=torch.Generator().manual_seed(0), max_tokens=8)
+    scores = policy.score(rollout)
+    torch.testing.assert_close(scores.text_logp, rollout.scores.text_logp, rtol=1e-4, atol=1e-4)
+    rows = [part.repeat_interleave(5, 0) for part in (rollout.prompt, rollout.prompt_mask, rollout.prompt_pixels, rollout.prompt_features)]
+    plain = policy.score(Tokens(*rows[:2], rollout.answer, rollout.answer_mask, prompt_pixels=rows[2], prompt_features=rows[3]))
+    torch.testing.assert_close(plain.text_logp, scores.text_logp, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body()
+
+
+@pytest.fixture(scope="module")
+def poses():
+    return load_poses(DATA / "rare.npz").pose[:40]
+
+
+def same(one, two, tokens):
+    with torch.no_grad():
+        a, b = one.score(tokens), two.score(tokens)
+    return torch.equal(a.text_logp, b.text_logp) and torch.equal(a.mean, b.mean)
+
+
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_a_backbone_is_taught_and_aligned_with_pictures_saved_and_loaded_by_peft_alone(kind, checkpoints, four_bit, body, poses, tmp_path,
+                                                                                      album_of):
+    """The whole way on the smallest real thing: load in four bits, a step of SFT, a step of HyGRPO, save, reload."""
+    album, name = album_of(body, poses[:6]), checkpoints[kind]
+    policy = PosePolicy.from_backbone(name, four_bit=four_bit, side=64)
+    quantised = [m for m in policy.modules() if type(m).__name__ == "Linear4bit"]
+    assert len(quantised) == (3 * 7 if four_bit else 0)
+    config = train.SFTConfig(steps=1, batch_size=6, micro_batch=3, image_share=0.7, album_share=1.0, see="both", talk_share=0.0, warmup=1)
+    train.sft(policy, poses, config, body=body, out=tmp_path / "sft", album=album, progress=False)
+    tokens = policy.encode(QUESTIONS, [f"Here is the pose: {POSE}"] * 3, shown())
+    taught = PosePolicy.from_pretrained(tmp_path / "sft")
+    assert taught.adapters == ["sft"] and taught.must_see() == "both" and same(taught, policy, tokens)
+    fresh = PosePolicy.from_backbone(name, four_bit=four_bit, side=64).eval()
+    assert not same(fresh, policy, tokens)
+    moved = {n for n, p in policy.named_parameters() if p.requires_grad}
+    assert all("sft" in n or n.startswith(("head.", "projector.")) for n in moved) and not any("vision" in n or "visual" in n for n in moved)
+
+    config = train.RFTConfig(steps=1, prompts=3, group_size=2, poses_per_answer=4, image_share=0.7, album_share=1.0, micro_batch=2, lr=1e-2)
+    train.rft(taught, poses, config, critics=Critics.load(body), out=tmp_path / "rft", album=album, progress=False)
+    aligned = PosePolicy.from_pretrained(tmp_path / "rft")
+    assert aligned.adapters == ["sft", "rft"] and same(aligned, taught, tokens)
+    with aligned.reference():
+        assert same(aligned, policy, tokens)
+
+    model = load_backbone(name, four_bit=four_bit)[0]
+    model = PeftModel.from_pretrained(model, tmp_path / "rft" / "last" / "rft").eval()
+    ids = tokens.answer[:1]
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, aligned.model(input_ids=ids).logits)
