@@ -20,6 +20,9 @@ from .body import InputError
 from .data import POSE
 
 
+HERE = "\ue000"  # of no language: what no chat template changes
+
+
 @dataclass(frozen=True)
 class Family:
     """What differs. marks(config, side): how many tokens a picture is. look(model, pixels): N pictures, as the image processor
@@ -82,14 +85,14 @@ class Backbone:
     def prompt(self, question, *, pictured, others):
         """A question as the model's own chat has it, after a picture if it is `pictured`, and `others` more places for inputs,
         where <POSE> stands in for them."""
-        lines = bool("'type'" in self.tokenizer.chat_template or '"type"' in self.tokenizer.chat_template)
-        said = POSE * others + " " * (others > 0) + question
-        if lines:  # a message is a list of pictures and texts
+        said, template = HERE * (others > 0) + " " * (others > 0) + question, self.tokenizer.chat_template
+        if "'type'" in template or '"type"' in template:  # a message is a list of pictures and texts
             content = [{"type": "image"}] * pictured + [{"type": "text", "text": said}]
         else:
             content = self.mark * pictured + " " * (pictured and not others) + said
         text = self.tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
-        return text.replace(self.mark, self.family.text.format(self.mark * self.marks), 1) if pictured else text
+        text = text.replace(self.mark, self.family.text.format(self.mark * self.marks), 1) if pictured else text
+        return text.replace(HERE, POSE * others, 1) if others else text
 
     def pixels(self, pictures):
         """Square crops, (S, S, 3) uint8, as the vision tower wants them: (N, ...)."""

@@ -24,7 +24,7 @@ class PoseHead(nn.Module):
 
     def __init__(self, hidden_size, *, dims=132, width=512, min_std=0.02, max_std=0.7):
         super().__init__()
-        self.min_std, self.max_std = min_std, max_std
+        self.dims, self.min_std, self.max_std = dims, min_std, max_std
         self.layers = nn.Sequential(nn.LayerNorm(hidden_size), nn.Linear(hidden_size, width), nn.GELU(),
                                     nn.Linear(width, 2 * dims))
         last = self.layers[-1]

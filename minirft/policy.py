@@ -126,6 +126,12 @@ class PosePolicy(Checkpoint, nn.Module):
             self.head = head
             self._peft[0].set_adapter(last)
 
+    def checkpoint_gradients(self):
+        """From now on keep one layer's activations at a time, and make the others again for the gradient: slower, and the prompt
+        is read once an answer. Returns self."""
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        return self
+
     def face(self, features):
         """Make ready for an encoder that gives a picture's features of this shape (T, C): forget what was learnt of another."""
         if tuple(features) != getattr(getattr(self, "projector", None), "shape", None):
@@ -210,14 +216,18 @@ class PosePolicy(Checkpoint, nn.Module):
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
         before, after = self._positions(tokens, group_size)
         answer = self.model.get_input_embeddings()(tokens.answer)
-        if group_size == 1 or self.model.is_gradient_checkpointing:
+        checkpointing = self.model.is_gradient_checkpointing and torch.is_grad_enabled()
+        if group_size == 1 or checkpointing:
             prompt, more = self._embed(tokens)
             prompt, before = prompt.repeat_interleave(group_size, 0), before.repeat_interleave(group_size, -2)
             if more:
                 more = self.backbone.repeat(more, group_size, tokens.answer.shape[1])
-            hidden = self.backbone.language(inputs_embeds=torch.cat([prompt, answer], 1), attention_mask=mask, use_cache=False,
-                                            position_ids=torch.cat([before, after(tokens.answer_mask)], -1), **more)
-            hidden = hidden.last_hidden_state[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
+            language, was_training = self.backbone.language, self.training
+            language.train(was_training or checkpointing)  # transformers checkpoints in training alone
+            hidden = language(inputs_embeds=torch.cat([prompt, answer], 1), attention_mask=mask, use_cache=False,
+                              position_ids=torch.cat([before, after(tokens.answer_mask)], -1), **more).last_hidden_state
+            language.train(was_training)
+            hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
         else:  # the prompt is read once for all its answers, gradients and all
             first, cache = self._read_prompt(tokens, group_size)
             said = self.backbone.language(inputs_embeds=answer, attention_mask=mask, past_key_values=cache,
@@ -230,47 +240,66 @@ class PosePolicy(Checkpoint, nn.Module):
         return Scores(text_logp, first.any(1), *self.head(at_pose), at_pose)
 
     @torch.no_grad()
-    def sample(self, questions, *, pictures=None, group_size=1, poses_per_answer=1, temperature=1.0, max_tokens=24, generator):
+    def sample(self, questions, *, pictures=None, group_size=1, poses_per_answer=1, temperature=1.0, max_tokens=24, micro_batch=None,
+               generator):
         """Draw group_size answers to each question and poses_per_answer poses for each answer that has <POSE>.
 
         The prompt is encoded once and shared by its answers. temperature 0 takes the likeliest token. Only the first
-        <POSE> of an answer counts. Returns a Rollout.
+        <POSE> of an answer counts. micro_batch: questions at once, None for all; what is drawn does not depend on it.
+        Returns a Rollout.
         """
         was_training = self.training
         self.eval()
-        start = self.encode(questions, pictures=pictures)
+        start, size = self.encode(questions, pictures=pictures), micro_batch or len(questions)
+        count = len(questions) * group_size
+        chance = 1 - torch.rand(count, max_tokens, generator=generator, device=self.device)  # in (0, 1]
+        noise = torch.randn(count, poses_per_answer, self.head.dims, generator=generator, device=self.device)
+        answer = torch.full((count, max_tokens), self.tokenizer.pad_token_id, device=self.device)
+        alive, text_logp = torch.zeros_like(answer, dtype=torch.bool), torch.zeros_like(chance)
+        hidden = []
+        for i in range(0, len(questions), size):
+            rows = slice(i * group_size, (i + size) * group_size)
+            said, there, logp, at_pose = self._say(start.prompts(slice(i, i + size)), group_size, temperature, chance[rows])
+            length = slice(0, said.shape[1])
+            answer[rows, length], alive[rows, length], text_logp[rows, length] = said, there, logp
+            hidden.append(at_pose)
+        self.train(was_training)
+        length = int(alive.sum(1).max())
+        answer, alive, text_logp = (part[:, :length] for part in (answer, alive, text_logp))
+        has_pose = (answer == self.pose_id).any(1)
+        at_pose = torch.cat(hidden)[has_pose].float()
+        mean, std = self.head(at_pose)
+        action = mean[:, None] + std[:, None] * noise[has_pose]  # (A, K, D)
+        pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
+        return Rollout(start.prompt, start.prompt_mask, answer, alive, Scores(text_logp, has_pose, mean, std, at_pose), action, pose_logp,
+                       temperature, prompt_pixels=start.prompt_pixels, prompt_features=start.prompt_features)
+
+    def _say(self, start, group_size, temperature, chance):
+        """group_size answers to each prompt, word by word: tokens (R, T), which of them are there, their log-probabilities, and
+        the hidden state (R, H) at <POSE>, zeros where it is not said. chance: (R, at most T) in (0, 1], where in the distribution
+        each word is taken."""
         mask = start.prompt_mask.repeat_interleave(group_size, 0)
         hidden, cache = self._read_prompt(start, group_size)
-        after, rows = self._positions(start, group_size)[1], len(hidden)
-        done = torch.zeros(rows, dtype=torch.bool, device=self.device)
-        at_pose = torch.zeros_like(hidden)
+        after = self._positions(start, group_size)[1]
+        done = torch.zeros(len(hidden), dtype=torch.bool, device=self.device)
+        at_pose, posed = torch.zeros_like(hidden), done
         answer, alive, logps = [], [], []
-        for _ in range(max_tokens):
+        for drawn in chance.T:
             logp = self._logits(hidden, temperature or 1.0).log_softmax(-1)
-            token = torch.multinomial(logp.exp(), 1, generator=generator)[:, 0] if temperature else logp.argmax(-1)
+            token = _take(logp, drawn) if temperature else logp.argmax(-1)
             token = torch.where(done, self.tokenizer.pad_token_id, token)
             answer.append(token), alive.append(~done)
             logps.append(logp.gather(-1, token[:, None])[:, 0].masked_fill(done, 0.0))
             mask = torch.cat([mask, ~done[:, None]], 1)
-            place = after(torch.stack(alive, 1))[..., -1:]
-            seen = (torch.stack(answer[:-1], 1) == self.pose_id).any(1) if len(answer) > 1 else torch.zeros_like(done)
             step = self.backbone.language(input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True,
-                                          position_ids=place)
+                                          position_ids=after(torch.stack(alive, 1))[..., -1:])
             hidden = step.last_hidden_state[:, -1]
-            at_pose = torch.where(((token == self.pose_id) & ~seen)[:, None], hidden, at_pose)
+            at_pose = torch.where(((token == self.pose_id) & ~posed)[:, None], hidden, at_pose)
+            posed = posed | (token == self.pose_id)
             done = done | (token == self.tokenizer.eos_token_id)
             if done.all():
                 break
-        self.train(was_training)
-        answer = torch.stack(answer, 1)
-        has_pose = (answer == self.pose_id).any(1)
-        at_pose = at_pose[has_pose]
-        mean, std = self.head(at_pose)
-        action = gaussian.sample(mean, std, poses_per_answer, generator)  # (A, K, D)
-        pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
-        return Rollout(start.prompt, start.prompt_mask, answer, torch.stack(alive, 1),
-                       Scores(torch.stack(logps, 1), has_pose, mean, std, at_pose), action, pose_logp, temperature,
-                       prompt_pixels=start.prompt_pixels, prompt_features=start.prompt_features)
+        return *(torch.stack(part, 1) for part in (answer, alive, logps)), at_pose
 
     def generate(self, questions, *, pictures=None, n=1, seed=0):
         """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.
@@ -350,6 +379,12 @@ class PosePolicy(Checkpoint, nn.Module):
             where = slice(width - len(row), width) if left else slice(0, len(row))
             ids[i, where], mask[i, where] = torch.tensor(row, dtype=torch.long), True
         return ids.to(self.device), mask.to(self.device)
+
+
+def _take(logp, chance):
+    """One token of each row's distribution (R, V): the one in which `chance` (R,) of its probability is reached."""
+    reached = logp.exp().cumsum(-1)
+    return (reached < chance[:, None] * reached[:, -1:]).sum(-1).clamp(max=logp.shape[-1] - 1)
 
 
 def _given(values):

@@ -22,6 +22,12 @@ class Tokens:
     prompt_pixels: torch.Tensor | None = field(default=None, kw_only=True)
     prompt_features: torch.Tensor | None = field(default=None, kw_only=True)
 
+    def prompts(self, rows):
+        """Some of the prompts, without answers: what was padding in them alone stays."""
+        seen = (None if part is None else part[rows] for part in (self.prompt_pixels, self.prompt_features))
+        none = self.answer[:0, :0]
+        return Tokens(self.prompt[rows], self.prompt_mask[rows], none, none.bool(), **dict(zip(("prompt_pixels", "prompt_features"), seen)))
+
 
 @dataclass
 class Scores:

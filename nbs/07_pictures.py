@@ -278,11 +278,11 @@ print(tuple(token.shape), "->", tuple(eight.shape), f"by {sum(p.numel() for p in
 # %%
 blind, sighted = (policy.encode([QUESTION], pictures=[p]) for p in (None, Picture(features=token)))
 print(policy.tokenizer.decode(sighted.prompt[0]))
-places = sighted.prompt[0] == policy.model.config.image_token_id
+places = sighted.prompt[0] == policy.pose_id  # <POSE> stands in for them
 with torch.no_grad():
-    embedded, words = policy._embed(sighted)[0], policy.model.get_input_embeddings()(sighted.prompt)[0]
+    embedded, words = policy._embed(sighted)[0][0], policy.model.get_input_embeddings()(sighted.prompt)[0]
 print(f"{places.sum()} placeholders among {len(places)} tokens")
-assert places.sum() == 8 and not (blind.prompt == policy.model.config.image_token_id).any()
+assert places.sum() == 8 and not (blind.prompt == policy.pose_id).any()
 torch.testing.assert_close(embedded[places], eight)
 assert torch.equal(embedded[~places], words[~places])
 

@@ -199,3 +199,32 @@ def test_a_backbone_is_taught_and_aligned_with_pictures_saved_and_loaded_by_peft
     ids = tokens.answer[:1]
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, aligned.model(input_ids=ids).logits)
+
+
+def gradients(policy, tokens):
+    policy.zero_grad()
+    scores = policy.score(tokens)
+    (scores.text_logp.mean() + scores.mean.square().mean() + scores.std.mean()).backward()
+    return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+
+
+def test_neither_a_shared_prompt_nor_checkpoints_nor_logits_in_parts_change_a_gradient(policy, monkeypatch):
+    policy.add_lora("sft")
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if "lora_B" in name or name.startswith("head.layers.3"):  # which begin at nothing
+                parameter.normal_(std=0.1)
+    said = [f"Here is the pose: {POSE}", "Yes.", f"It is {POSE}.", "No, it is not.", f"{POSE}", f"Sure: {POSE}"]
+    tokens = policy.encode(QUESTIONS, said, shown())
+    shared = gradients(policy, tokens)
+    assert shared.abs().max() > 1e-3
+    rows = {k: v.repeat_interleave(2, 0) if k.startswith("prompt") else v for k, v in vars(tokens).items()}
+    torch.testing.assert_close(gradients(policy, Tokens(**rows)), shared, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr("minirft.policy.LOGITS_AT_ONCE", 1)
+    torch.testing.assert_close(gradients(policy, tokens), shared, rtol=1e-4, atol=1e-5)
+    calls = []
+    layer = policy.backbone.language.layers[0]
+    layer.self_attn.register_forward_hook(lambda *_: calls.append(1))
+    policy.checkpoint_gradients()
+    torch.testing.assert_close(gradients(policy, tokens), shared, rtol=1e-4, atol=1e-5)
+    assert len(calls) == 2 and not policy.training  # forward, and again for the gradient

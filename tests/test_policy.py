@@ -10,7 +10,7 @@ from transformers import LlavaForConditionalGeneration
 
 from minirft.body import DATA, InputError
 from minirft.data import POSE, Picture
-from minirft.policy import PosePolicy, Tokens, to_pose
+from minirft.policy import PosePolicy, Tokens, _take, to_pose
 
 QUESTIONS = ["raise both arms", "kneel on the left knee and put your hands on your hips, please", "hello"]
 
@@ -266,8 +266,8 @@ def test_what_is_sampled_with_pictures_is_scored_with_them(policy):
     torch.testing.assert_close(scores.text_logp, rollout.scores.text_logp, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scores.mean, rollout.scores.mean, rtol=1e-4, atol=1e-4)
     alone = policy.encode(QUESTIONS, ["It is <POSE>."] * 3, pictures())  # one answer each: read in one go
-    shown = (alone.prompt == policy.model.config.image_token_id).sum(1)
-    assert shown.tolist() == [49 + 8, 8, 0]
+    assert (alone.prompt == policy.model.config.image_token_id).sum(1).tolist() == [49, 0, 0]
+    assert (alone.prompt == policy.pose_id).sum(1).tolist() == [8, 8, 0]
 
 
 def test_a_question_without_a_picture_is_answered_as_among_questions_without(policy):
@@ -311,7 +311,7 @@ def test_another_encoders_tokens_are_read_and_come_back_from_disk(fresh, tmp_pat
     wide = PosePolicy(fresh.model, fresh.tokenizer, fresh.head, name="mini", features=(192, 1280))
     seen = [Picture(None, torch.randn(192, 1280, generator=torch.Generator().manual_seed(0)))]
     tokens = wide.encode(["How does this person stand?"], ["It is <POSE>."], seen)
-    assert (tokens.prompt == wide.model.config.image_token_id).sum() == 8
+    assert (tokens.prompt == wide.pose_id).sum() == 8
     wide.save_pretrained(tmp_path)
     torch.testing.assert_close(PosePolicy.from_pretrained(tmp_path).score(tokens).mean, wide.eval().score(tokens).mean)
     with pytest.raises(InputError, match=r"\(192, 1280\).*\(33, 6\).*encoder"):
@@ -319,9 +319,10 @@ def test_another_encoders_tokens_are_read_and_come_back_from_disk(fresh, tmp_pat
 
 
 def test_the_mark_of_a_picture_typed_into_a_question_takes_no_picture_away(policy):
-    questions = ["What does <image> show?", "<image> <image>", "hello"]
+    questions = ["What does <image> show?", "<image> <POSE> <POSE>", "hello"]
     tokens = policy.encode(questions, ["It is <POSE>."] * 3, pictures())
-    assert (tokens.prompt == policy.model.config.image_token_id).sum(1).tolist() == [49 + 8 + 1, 8 + 2, 0]
+    assert (tokens.prompt == policy.model.config.image_token_id).sum(1).tolist() == [49 + 1, 1, 0]
+    assert [places.sum(1).tolist() for places in policy._places(tokens)] == [[49, 0, 0], [8, 8, 0]]
     here, alone = (policy.score(t).mean for t in (tokens, policy.encode(questions[1:2], ["It is <POSE>."], pictures()[1:2])))
     torch.testing.assert_close(here[1:2], alone, rtol=1e-4, atol=1e-4)
 
@@ -330,3 +331,21 @@ def test_a_new_encoder_makes_a_policy_forget_that_it_had_learnt_to_see(fresh):
     fresh.sees, before = "features", fresh.projector
     assert fresh.face((33, 6)).projector is before and fresh.sees == "features"
     assert fresh.face((192, 160)).projector is not before and fresh.sees is None
+
+
+def test_what_is_drawn_depends_on_the_seed_and_not_on_how_many_questions_are_asked_at_once(policy):
+    whole = draw(policy, pictures=pictures())
+    for size in (1, 2):
+        cut = draw(policy, pictures=pictures(), micro_batch=size)
+        assert torch.equal(cut.answer, whole.answer) and torch.equal(cut.answer_mask, whole.answer_mask)
+        torch.testing.assert_close(cut.action, whole.action, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(cut.scores.text_logp, whole.scores.text_logp, rtol=1e-4, atol=1e-4)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    """Also from the edges: nothing that is barred, however the dice fall."""
+    logp = torch.tensor([-torch.inf, 0.5, 0.2, -torch.inf, 0.3, -torch.inf]).log_softmax(-1).nan_to_num(neginf=-torch.inf)
+    chance = torch.cat([1 - torch.rand(20_000, generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 2**-24])])
+    taken = _take(logp.expand(len(chance), 6), chance)
+    torch.testing.assert_close(torch.bincount(taken, minlength=6) / len(chance), logp.exp(), atol=0.01, rtol=0)
+    assert taken[-2:].tolist() == [4, 1]
