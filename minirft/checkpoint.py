@@ -21,6 +21,12 @@ from .head import PoseHead
 from .vision import CHANNELS, LANDMARKS
 
 
+def find_checkpoint(name_or_path):
+    """The folder of a policy by its name or place, None where there is none."""
+    places = [Path(name_or_path), Path(name_or_path) / "last", DATA / name_or_path]  # "last": of a training run
+    return next((p for p in places if (p / "policy.json").is_file()), None)
+
+
 class Checkpoint:
     """What a PosePolicy knows of loading and saving."""
 
@@ -30,8 +36,7 @@ class Checkpoint:
 
         Raises InputError where there is none or its parts do not fit together.
         """
-        places = [Path(name_or_path), Path(name_or_path) / "last", DATA / name_or_path]  # "last": of a training run
-        folder = next((p for p in places if (p / "policy.json").is_file()), None)
+        folder = find_checkpoint(name_or_path)
         if folder is None:
             shipped = ", ".join(sorted(p.parent.name for p in DATA.glob("*/policy.json"))) or "none"
             raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft "
@@ -79,6 +84,19 @@ class Checkpoint:
         stored = zip(base_head.parameters(), self.reference_head.parameters())
         if len(names) == 1 and self.raw is None and not all(torch.equal(a, b) for a, b in stored):
             raise InputError(f"its base {self.base} is not the model that it was trained from")
+
+    def restore(self, folder):
+        """Take the weights of a checkpoint of this very policy, trained further; its base is not loaded a second time."""
+        if not self._peft:
+            self.load_state_dict(type(self).from_pretrained(folder).state_dict())
+            return
+        from peft import set_peft_model_state_dict
+
+        for name in self.adapters:
+            set_peft_model_state_dict(self._peft[0], load_file(folder / name / "adapter_model.safetensors"), adapter_name=name)
+        _load(self.head, folder / "head.safetensors")
+        if self.raw is not None:
+            _load(self.projector, folder / "projector.safetensors")
 
     def save_pretrained(self, folder, *, dtype=None):
         """Write model, tokenizer, head.safetensors and policy.json to a folder that from_pretrained reads.

@@ -1,4 +1,4 @@
-"""The command line: `minirft demo | generate | sft | rft | evaluate | data | album | caption`."""
+"""The command line: `minirft demo | generate | sft | rft | evaluate | data | album | caption | doctor`."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from . import captions
 from .body import DATA, InputError, load_body
 from .data import SEE, check_words, load_poses, read_prompts
 from .files import save_npz, write_json
+from .machine import DIAL, dial, report, step_down
 from .motion import read_folder, read_names
 from .prior import PosePrior
 from .render import pose_sheet
@@ -46,7 +48,8 @@ def main(argv=None):
         except (MemoryError, RuntimeError) as error:
             if "memory" not in f"{error!r}".lower():  # torch says so by a RuntimeError
                 raise
-            reason = "out of memory; ask for fewer sentences or samples at once"
+            vram = getattr(arguments, "vram", None)
+            reason = f"out of memory; {step_down(vram) if vram else 'ask for fewer sentences or samples at once'}"
         except KeyboardInterrupt:
             print("minirft: stopped", file=sys.stderr)
             return 130
@@ -149,10 +152,21 @@ def sft(arguments):
     body, out = load_body(arguments.body), Path(arguments.out)
     poses = _poses(arguments.poses, arguments.seed)
     validation = load_poses(arguments.validation).pose if arguments.validation else None
-    policy = PosePolicy.mini(seed=arguments.seed) if arguments.base == "mini" else PosePolicy.from_pretrained(arguments.base)
+    if arguments.base == "mini":
+        policy = PosePolicy.mini(seed=arguments.seed)
+    elif _is_backbone(arguments.base):
+        policy = PosePolicy.from_backbone(arguments.base, four_bit=_dial(arguments, 12).four_bit, side=dial(arguments.vram).side,
+                                          device=arguments.device, seed=arguments.seed)
+    else:
+        policy = PosePolicy.from_pretrained(arguments.base, device=arguments.device)
     encoder = _encoder(arguments)
-    config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr, image_share=arguments.image_share,
-                             see=arguments.see)
+    config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr or (2e-3 if policy.raw is None else 2e-4),
+                             image_share=arguments.image_share, see=arguments.see)
+    if arguments.vram:
+        setting = _dial(arguments)
+        config = replace(config, micro_batch=setting.micro_batch * setting.group_size)
+        if setting.checkpointing:
+            policy.checkpoint_gradients()
     album = _album(arguments)
     if album:
         policy.face(album.tokens.shape[1:])
@@ -191,6 +205,11 @@ def rft(arguments):
         return {f"val_{k}": v for k, v in metrics.items()}
 
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
+    if arguments.vram:
+        setting = _dial(arguments)
+        config = replace(config, group_size=setting.group_size, micro_batch=setting.micro_batch)
+        if setting.checkpointing:
+            policy.checkpoint_gradients()
     critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
     train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
               resume=arguments.resume)
@@ -257,6 +276,25 @@ def caption(arguments):
     for clip, frame, row in zip(poses.clip, poses.frame, true):
         for _ in range(arguments.n):
             print(f"{clip}\t{frame}\t{captions.describe(row, rng).text}")
+
+
+def doctor(arguments):
+    """What this machine has, and which vision-language model fits on it."""
+    print("\n".join(report()))
+
+
+def _is_backbone(name):
+    """Whether a name or folder is a vision-language model that has not been a policy yet."""
+    from .checkpoint import find_checkpoint
+
+    return find_checkpoint(name) is None and ((Path(name) / "config.json").is_file() or name.count("/") == 1 and not Path(name).exists())
+
+
+def _dial(arguments, default=None):
+    """The dial's setting, said aloud."""
+    arguments.vram = arguments.vram or default
+    print(f"--vram {arguments.vram}: {dial(arguments.vram)}")
+    return dial(arguments.vram)
 
 
 def _album(arguments):
@@ -347,10 +385,12 @@ def _parser():
     pictures = "--album", "a folder that `minirft album` made, for half of these; the others are landmarks alone", folder
     task = {"choices": ["text", "image"], "default": "text"}
     see = "--see", "what of a picture to look at", {"choices": SEE, "default": SEE[0]}
-    add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name or a checkpoint", {"default": "mini"}),
-        poses, validation, out, ("--steps", "optimiser steps", count | {"default": 6000}),
-        ("--lr", "peak learning rate", rate | {"default": 2e-3}), share, pictures, see, encoder, resume, seed, body, device)
-    add(rft, model, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
+    vram = "--vram", "GiB of the card, for a model of the hub's: chooses what fits", {"type": int, "choices": list(DIAL)}
+    add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name, a checkpoint, or a vision-language model by its "
+              "hub name or folder", {"default": "mini"}), vram, poses, validation, out,
+        ("--steps", "optimiser steps", count | {"default": 6000}),
+        ("--lr", "peak learning rate; by default 2e-3, for a model of the hub's 2e-4", rate), share, pictures, see, encoder, resume, seed, body, device)
+    add(rft, model, vram, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
         ("--questions", "a step", count | {"default": 64}), ("--lr", "peak learning rate", rate | {"default": 1e-3}), share, pictures, encoder,
@@ -370,6 +410,7 @@ def _parser():
         ("--out", "a folder; what is there already is not made again", folder | {"required": True}), encoder)
     add(caption, ("poses", "a pose file", {}), seed, body, ("-n", "sentences a pose", few),
         ("--limit", "only the first so many poses", count))
+    add(doctor)
     return parser
 
 

@@ -27,6 +27,24 @@ def begin_run(config, out):
     return 0
 
 
+def make_optimizer(groups, device, **settings):
+    """AdamW; on a card with moments of eight bits that make room where memory is short (bitsandbytes)."""
+    if torch.device(device).type == "cpu":
+        return torch.optim.AdamW(groups, **settings)
+    from bitsandbytes.optim import PagedAdamW8bit
+
+    return PagedAdamW8bit(groups, **settings)
+
+
+def _flat(state, path=""):
+    """An optimiser's state, dictionaries in dictionaries, as pairs of a path and a tensor."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", torch.as_tensor(value).contiguous().clone()  # some of bitsandbytes' share memory
+
+
 def save_run(policy, optimizer, step, *, out, extra=None):
     """Checkpoint and optimiser into out/last, put in place by one rename so that it is whole at any moment.
 
@@ -35,7 +53,7 @@ def save_run(policy, optimizer, step, *, out, extra=None):
     fresh, last, old = out / ".next", out / "last", out / ".old"
     shutil.rmtree(fresh, ignore_errors=True)
     policy.save_pretrained(fresh)
-    moments = {f"{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+    moments = dict(_flat(optimizer.state_dict()["state"]))
     if extra is not None:
         save_file(extra.state_dict(), fresh / "extra.safetensors")
     save_file(moments, fresh / "optimizer.safetensors", metadata={"step": str(step)})
@@ -57,15 +75,19 @@ def resume_run(policy, optimizer, config, out, *, extra=None):
     changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
     if changed:
         raise InputError(f"{out}: a resumed run keeps its config, but {', '.join(changed)}; use another --out")
-    policy.load_state_dict(type(policy).from_pretrained(out / "last").state_dict())
+    policy.restore(out / "last")
     if extra is not None:
         extra.load_state_dict(load_file(out / "last" / "extra.safetensors"))
     with safe_open(out / "last" / "optimizer.safetensors", "pt") as file:
         step = int(file.metadata()["step"])
         moments = {}
         for key in file.keys():
-            index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = file.get_tensor(key)
+            index, *names, name = key.split(".")
+            place = moments.setdefault(int(index), {})
+            for outer in names:
+                place = place.setdefault(outer, {})
+            value = file.get_tensor(key)
+            place[name] = value if value.dim() or value.is_floating_point() else value.item()
     state = optimizer.state_dict()
     optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
     lines = (out / "metrics.jsonl").read_text().splitlines()

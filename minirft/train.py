@@ -21,7 +21,7 @@ from .data import Picture, grow, image_sample, talk_sample, text_sample
 from .evaluate import exam_samples
 from .lesson import Specialist, pose_losses, teach_to_read
 from .rollout import to_pose
-from .runs import begin_run, descend, end_step, one_line, resume_run, save_run, stop_asked
+from .runs import begin_run, descend, end_step, make_optimizer, one_line, resume_run, save_run, stop_asked
 from .snapshots import lean, simulate_landmarks
 
 
@@ -91,7 +91,7 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    optimizer = make_optimizer(trained, policy.device, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     beside, specialist = nn.ModuleDict({"probe": probe}), Specialist(policy.projector, seed=config.seed)
     if newly:
         beside["specialist"] = specialist.keep()
@@ -312,7 +312,7 @@ def rft(policy, poses, config, *, critics, out, album=None, look=None, resume=Fa
     policy.add_lora("rft", seed=config.seed).eval()
     parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr} for part, lr in parts]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))
+    optimizer = make_optimizer(groups, policy.device, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))
     save = partial(save_run, policy, optimizer, out=out)
     with one_line(f"{out}: the run there cannot be resumed"):
         start = resume_run(policy, optimizer, config, out) if resume else begin_run(config, out)

@@ -3,16 +3,24 @@
 There is no hub where these run, so the classes are the real ones and the sizes are not.
 """
 
+import contextlib
+import json
+import os
+import signal
+import warnings
+from functools import partialmethod
+
 import numpy as np
 import pytest
 import torch
 import transformers
 from peft import PeftModel
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer, GPT2Config
 
 from minirft import train
 from minirft.backbones import FAMILIES, load_backbone
-from minirft.body import DATA, load_body
+from minirft.body import DATA, InputError, load_body
+from minirft.cli import main
 from minirft.critics import Critics
 from minirft.data import POSE, Picture, load_poses
 from minirft.policy import PosePolicy, Tokens
@@ -76,8 +84,6 @@ KINDS = {  # family: (its config, tokens of its own, its chat, its image process
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
     """{family: a folder as a hub would hold it}."""
-    import json
-
     found = {}
     for kind, (config_of, extra, template, images) in KINDS.items():
         folder = tmp_path_factory.mktemp(kind)
@@ -228,3 +234,70 @@ def test_neither_a_shared_prompt_nor_checkpoints_nor_logits_in_parts_change_a_gr
     policy.checkpoint_gradients()
     torch.testing.assert_close(gradients(policy, tokens), shared, rtol=1e-4, atol=1e-5)
     assert len(calls) == 2 and not policy.training  # forward, and again for the gradient
+
+
+def test_the_command_line_teaches_and_aligns_a_backbone_on_the_embedded_data(checkpoints, tmp_path, monkeypatch, capsys):
+    """`minirft sft --base NAME`, then `minirft rft`, with no other file; the dial says what it chose."""
+    monkeypatch.setattr(train.SFTConfig, "__init__", partialmethod(train.SFTConfig.__init__, batch_size=6))
+    monkeypatch.setattr("minirft.cli.EXAM", 4)
+    run, aligned = str(tmp_path / "sft"), str(tmp_path / "rft")
+    assert main(["sft", "--base", str(checkpoints["qwen2_5_vl"]), "--vram", "8", "--poses", "prior", "--steps", "1", "--out", run]) == 0
+    assert "4-bit weights" in capsys.readouterr().out
+    policy = PosePolicy.from_pretrained(run)
+    assert policy.raw == {"four_bit": True, "side": 224} and policy.backbone.marks == 64
+    assert main(["rft", "--model", run, "--vram", "8", "--poses", "prior", "--steps", "1", "--questions", "2", "--out", aligned]) == 0
+    assert json.loads((tmp_path / "rft" / "config.json").read_text())["group_size"] == 4
+    assert PosePolicy.from_pretrained(aligned).adapters == ["sft", "rft"]
+
+
+def test_what_is_no_such_model_is_said_in_one_line(tmp_path):
+    for name, said in ((str(tmp_path), "cannot be loaded"), (str(DATA / "tokenizer"), "cannot be loaded")):
+        with pytest.raises(InputError, match=said):
+            PosePolicy.from_backbone(name)
+    GPT2Config(n_embd=8, n_layer=1, n_head=1).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="cannot be loaded as a vision-language model"):
+        PosePolicy.from_backbone(tmp_path)
+
+
+def test_a_stopped_run_of_adapters_goes_on_to_the_same_weights_without_a_second_base(checkpoints, poses, body, tmp_path, monkeypatch):
+    def taught(out, *, resume=False, stop_at=None):
+        config = train.SFTConfig(steps=3, batch_size=4, micro_batch=4, warmup=1, image_share=0.5, save_every=1)
+        policy, real = PosePolicy.from_backbone(checkpoints["llava"], side=56), train.fresh_samples
+
+        def batch(*arguments):
+            if arguments[5] == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return real(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "fresh_samples", batch)
+            patch.setattr(PosePolicy, "from_pretrained", None)  # nobody loads a base again
+            return train.sft(policy, poses, config, body=body, out=tmp_path / out, resume=resume, progress=False)
+
+    whole = taught("whole")
+    with pytest.raises(KeyboardInterrupt):
+        taught("cut", stop_at=1)
+    resumed = taught("cut", resume=True)
+    for (name, one), two in zip(whole.named_parameters(), resumed.parameters()):
+        assert torch.equal(one, two), name
+
+
+def test_moments_of_eight_bits_are_saved_and_come_back(tmp_path, monkeypatch, poses, body):
+    """bitsandbytes' optimiser, which real training on a card uses; on a CPU it works too, unpaged."""
+    from bitsandbytes.optim import PagedAdamW8bit
+
+    monkeypatch.setattr(train, "make_optimizer", lambda groups, device, **settings: PagedAdamW8bit(groups, **settings))
+    config = train.SFTConfig(steps=3, batch_size=4, micro_batch=4, warmup=1, save_every=1)
+    real, runs = train.fresh_samples, {}
+    for out, stop_at, resume in (("whole", None, False), ("cut", 1, False), ("cut", None, True)):
+        def batch(*arguments, stop_at=stop_at):
+            if arguments[5] == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return real(*arguments)
+
+        monkeypatch.setattr(train, "fresh_samples", batch)
+        with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runs[out] = train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / out, resume=resume, progress=False)
+    for (name, one), two in zip(runs["whole"].named_parameters(), runs["cut"].parameters()):
+        assert torch.equal(one, two), name

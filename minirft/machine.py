@@ -1,0 +1,93 @@
+"""What this machine has, which model fits on it, and the one dial that makes it fit: gigabytes of video memory.
+
+The dial's settings and what bases need are reckoned from their sizes; nobody has measured them on a card yet.
+"""
+
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+
+from .body import InputError
+
+
+@dataclass(frozen=True)
+class Dial:
+    """What a run on a real backbone does with its card. four_bit: NF4 weights; side: pixels of a picture, where the model leaves
+    that open; group_size: answers to a question (G); micro_batch: questions at once, which changes no result; checkpointing: of
+    gradients, which saves memory and costs a third more time."""
+
+    four_bit: bool
+    side: int
+    group_size: int
+    micro_batch: int
+    checkpointing: bool
+
+    def __str__(self):
+        return (f"{'4-bit weights' if self.four_bit else 'bf16 weights'}, pictures of {self.side} pixels, {self.group_size} answers a "
+                f"question, {self.micro_batch} at once, gradients {'in checkpoints' if self.checkpointing else 'kept'}")
+
+
+DIAL = {8: Dial(True, 224, 4, 1, True), 12: Dial(True, 224, 8, 1, True), 16: Dial(True, 336, 8, 2, True), 24: Dial(True, 448, 8, 4, False)}
+# GiB of weights, four bits and bf16: the language model's layers, what stays in bf16 (embeddings, vision tower), in billions.
+BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98),
+         "llava-hf/llava-1.5-7b-hf": (6.48, 0.58), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76)}
+ROOM = 2.5  # GiB for activations, the cache, adapters and their moments, at the dial's settings
+NF4_BITS = 4.127  # a number, its block's scale quantised too
+
+
+def dial(vram):
+    """The Dial for so many GiB, one of DIAL's steps. Raises InputError for another."""
+    if vram not in DIAL:
+        raise InputError(f"--vram {vram}: give one of {', '.join(map(str, DIAL))}, the largest that your card has")
+    return DIAL[vram]
+
+
+def step_down(vram):
+    """What to try where memory ran out: the dial's next step, in words."""
+    lower = [size for size in DIAL if size < vram]
+    return f"try --vram {max(lower)} ({DIAL[max(lower)]})" if lower else "try a smaller --base; `minirft doctor` says which fits"
+
+
+def needs(name, four_bit=True):
+    """GiB that a base of BASES needs, reckoned: its weights and ROOM."""
+    quantised, kept = BASES[name]
+    return (quantised * (NF4_BITS if four_bit else 16) + kept * 16) * 1e9 / 8 / 2**30 + ROOM
+
+
+def report():
+    """What is here and what fits, line by line."""
+    yield f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, torch {torch.__version__}"
+    for name in ("transformers", "peft", "bitsandbytes"):
+        yield f"{name} {version(name)}"
+    free = shutil.disk_usage(".").free / 2**30
+    yield f"{free:.0f} GiB of disk are free here"
+    memory = 0.0
+    if torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0)
+        memory = card.total_memory / 2**30
+        yield f"{card.name}: {memory:.1f} GiB; bf16: {'yes' if torch.cuda.is_bf16_supported() else 'no'}"
+    else:
+        yield "no CUDA card: mini-sft and mini-rft run on this CPU; the models below want a card"
+    yield f"four bits: {_four_bits()}"
+    fitting = [vram for vram in DIAL if vram <= memory + 0.5]  # an "8 GB" card reports a little less
+    for name in BASES:
+        fits = "fits" if needs(name) <= memory else "too large" if memory else "needs a card"
+        yield f"{name}: about {needs(name):.1f} GiB in four bits, {needs(name, four_bit=False):.1f} in bf16: {fits}"
+    if fitting:
+        yield f"use --vram {max(fitting)}: {DIAL[max(fitting)]}"
+
+
+def _four_bits():
+    """Whether bitsandbytes can quantise here, by a matrix there and back."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)).to(device)
+        back = dequantize_4bit(*quantize_4bit(weight, quant_type="nf4"))
+    except Exception as error:  # a library that was built for another card or driver
+        return f"no ({' '.join(str(error).split())[:200]})"
+    return f"yes, on {device} (a random matrix comes back within {(back - weight).norm() / weight.norm():.0%})"
