@@ -134,7 +134,7 @@ def count_positions(mask):
 
 
 def load_backbone(name, *, four_bit=True, device="cpu", dtype=None):
-    """A model by its hub name or folder, its tokenizer with <POSE>, its image processor.
+    """A model by its hub name, its folder or the word smol: it, its tokenizer with <POSE>, its image processor.
 
     four_bit: NF4 with double quantisation for the language model's layers, computing in bf16; else all in `dtype`, by default
     bf16 on cuda and fp32 on the CPU. Raises InputError where it cannot be had or is of no family that is known.
@@ -143,6 +143,10 @@ def load_backbone(name, *, four_bit=True, device="cpu", dtype=None):
     kept = [f"model.{part}" for part in ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector")] + ["lm_head"]
     bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                               bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=kept)
+    if name == "smol":
+        from .smol import fetch_smol
+
+        name = fetch_smol()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         images = AutoImageProcessor.from_pretrained(name)

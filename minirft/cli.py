@@ -287,7 +287,8 @@ def _is_backbone(name):
     """Whether a name or folder is a vision-language model that has not been a policy yet."""
     from .checkpoint import find_checkpoint
 
-    return find_checkpoint(name) is None and ((Path(name) / "config.json").is_file() or name.count("/") == 1 and not Path(name).exists())
+    hub = name == "smol" or name.count("/") == 1 and not Path(name).exists()
+    return find_checkpoint(name) is None and (hub or (Path(name) / "config.json").is_file())
 
 
 def _dial(arguments, default=None):

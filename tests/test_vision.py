@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from minirft import vision
+from minirft import files, vision
 from minirft.body import InputError
 from minirft.vision import (ANCHORS, FILES, NAMES, BlazePose, Person, Region, crop_person, fetch_blazepose, open_photo,
                             tokens)
@@ -213,7 +213,7 @@ def test_the_files_are_taken_from_the_wheel_once_and_checked(tmp_path, monkeypat
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setenv("MINIRFT_CACHE", str(tmp_path))
-    monkeypatch.setattr(vision.subprocess, "run", download)
+    monkeypatch.setattr(files.subprocess, "run", download)
     with pytest.raises(InputError, match="is not the file it was"):
         fetch_blazepose()
     monkeypatch.setattr(vision, "FILES", {name: hashlib.sha256(data).hexdigest() for name, data in content.items()})
@@ -229,7 +229,7 @@ def test_the_files_are_taken_from_the_wheel_once_and_checked(tmp_path, monkeypat
 def test_without_a_network_it_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIRFT_CACHE", str(tmp_path))
     failed = subprocess.CompletedProcess([], 1, "", "looking\nERROR: No matching distribution found\n")
-    monkeypatch.setattr(vision.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(files.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(InputError, match="No matching distribution found.*put its .* into"):
         fetch_blazepose()
 
