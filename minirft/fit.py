@@ -11,7 +11,8 @@ from .body import JOINT, to_6d
 from .rollout import to_pose
 from .vision import NAMES
 
-SIGMA = 0.02  # how far a landmark seen lies from the true one, of the person's size
+OFF = 0.03  # how far a landmark seen lies from the true one, of the person's size: the middle of errors with long tails
+AWAY, NEARER = 4.0, 0.3  # metres from a camera to a person, and how much nearer or farther, as a logarithm's spread
 
 
 def _places():
@@ -52,9 +53,12 @@ def camera(points, person):
 
 def residuals(body, pose, person):
     """How far each landmark of a pose (..., 24, 3, 3) falls from the one seen, of the person's size: (..., 33)."""
-    points = landmarks(body, pose)
+    return _gaps(landmarks(body, pose), person)
+
+
+def _gaps(points, person):
     scale, shift = camera(points, person)
-    seen = torch.as_tensor(person.image).to(pose)
+    seen = torch.as_tensor(person.image).to(points)
     size = (seen.amax(-2) - seen.amin(-2)).amax(-1, keepdim=True)  # the longer side of the box about the landmarks, pixels
     return (scale * points[..., :2] + shift - seen).square().sum(-1).clamp(min=1e-12).sqrt() / size
 
@@ -65,19 +69,28 @@ def misfit(body, pose, person):
 
 
 def refine(body, pose, std, person, *, steps=60, rate=0.02):
-    """Move poses (..., 24, 3, 3) to where landmarks and policy agree best: the policy's Gaussian, of std (..., 132), about the
-    pose is the prior, SIGMA a landmark's error. Returns (..., 24, 3, 3)."""
-    start = to_6d(pose[..., :22, :, :]).flatten(-2)
-    moved = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([moved], lr=rate)
+    """Move poses (..., 24, 3, 3) to where landmarks and policy agree best. Returns (..., 24, 3, 3).
+
+    The prior is the policy's Gaussian, of std (..., 132), about the pose. A landmark's error is of size OFF with long tails, so
+    that one which is far off pulls no more than others. The camera has perspective and is some AWAY metres off. The root stays:
+    turned to please landmarks in a picture, a body more often turns the wrong way in depth.
+    """
+    start, limbs = to_6d(pose[..., :22, :, :]).flatten(-2), torch.ones(132).to(pose)
+    limbs[:6] = 0
+    moved, away = torch.zeros_like(start), torch.zeros_like(start[..., :1, None])  # (..., 132), (..., 1, 1)
+    moved.requires_grad_(), away.requires_grad_()
+    optimizer = torch.optim.Adam([moved, away], lr=rate)
     weight = _weights(person).to(pose) * len(NAMES)
     for _ in range(steps):
         optimizer.zero_grad()
-        off = residuals(body, to_pose(moved), person) / SIGMA
-        loss = (weight * off.square()).sum() / 2 + ((moved - start) / std).square().sum() / 2
+        points = landmarks(body, to_pose(start + moved * limbs))
+        depth = points[..., 2:] - points[..., 2:].mean(-2, keepdim=True)
+        seen = torch.cat([points[..., :2] / (1 + depth / (AWAY * away.exp())), depth], -1)
+        loss = (weight * torch.log1p((_gaps(seen, person) / OFF).square())).sum()
+        loss += ((moved / std).square().sum() + (away / NEARER).square().sum()) / 2
         loss.backward()
         optimizer.step()
-    return to_pose(moved.detach())
+    return to_pose((start + moved * limbs).detach())
 
 
 def _weights(person):

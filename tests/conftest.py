@@ -30,10 +30,10 @@ def person_of():
     from minirft.fit import landmarks
     from minirft.vision import Person, Region
 
-    def person(body, pose, *, scale=90.0, shift=(112.0, 112.0), visible=None):
-        """pixel = scale * (x, y) + shift."""
+    def person(body, pose, *, scale=90.0, shift=(112.0, 112.0), visible=None, away=np.inf):
+        """pixel = scale * (x, y) + shift, larger what is nearer, as from so many metres away."""
         points = landmarks(body, pose).numpy()
-        image = scale * points[:, :2] + np.array(shift, np.float32)
+        image = scale * points[:, :2] / (1 + (points[:, 2:] - points[:, 2:].mean()) / away) + np.array(shift, np.float32)
         visible = np.ones(33, np.float32) if visible is None else visible
         return Person(image, points, visible, 1.0, Region(np.array(shift), 2.5 * scale, 0.0))
 

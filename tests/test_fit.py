@@ -186,8 +186,22 @@ def test_what_the_policy_is_sure_of_stays_where_it_is(body, person_of):
 
 
 def test_a_pose_that_is_right_stays_where_it_is(body, poses, person_of):
-    moved = refine(body, poses, torch.full((132,), 0.3), together([person_of(body, pose) for pose in poses]))
-    assert max(angle(*pair, *JOINT) for pair in zip(moved, poses)) < 0.02
+    """Whether the camera is as near as expected, or nearer, or so far that there is no perspective."""
+    for away, tolerance in ((4.0, 0.01), (2.8, 0.03), (np.inf, 0.06)):
+        moved = refine(body, poses, torch.full((132,), 0.3), together([person_of(body, pose, away=away) for pose in poses]))
+        assert max(angle(*pair, *JOINT) for pair in zip(moved, poses)) < tolerance
+
+
+def test_the_root_stays_and_a_landmark_that_is_far_off_pulls_no_more_than_others(body, poses, person_of):
+    people = [person_of(body, pose, away=4.0) for pose in poses]
+    start = poses.clone()
+    start[:, 0] = start[:, 0] @ roma.rotvec_to_rotmat(torch.tensor([0.0, 0.3, 0.0]))
+    turned = refine(body, start, torch.full((132,), 0.2), together(people))
+    torch.testing.assert_close(turned[:, 0], start[:, 0], atol=1e-5, rtol=0)
+    for person in people:
+        person.image[NAMES.index("left_wrist")] += np.ptp(person.image, 0).max()  # seen a person's height elsewhere
+    moved = refine(body, poses, torch.full((132,), 0.2), together(people))
+    assert np.median([angle(*pair, *JOINT) for pair in zip(moved, poses)]) < 0.15
 
 
 def test_an_answer_without_a_pose_has_no_misfit(body, person_of):

@@ -1,0 +1,164 @@
+"""How long is a step of HyGRPO, what of it is sampling, rewards and loss, how much memory, and how long is TRL's GRPOTrainer's?
+
+    python tests/bench/speed.py --size small --device cpu --peer --json FILE     # minutes on two cores; pip install trl
+    python tests/bench/speed.py --size qwen-3b --device cuda --json FILE         # real dimensions: a card
+
+The models are of the real classes with random weights, which time and memory do not ask about. Both sides get the same text model
+(LLaVA's, without pictures), prompts, answers to each, answer length, LoRA, precision and a text reward that costs nothing; TRL
+knows no poses, so beside it none are asked for. The first step of each is left out, of the others the middle one is told.
+"""
+
+import argparse
+import random
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from transformers import (AutoImageProcessor, AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig,
+                          LlavaForConditionalGeneration)
+
+from minirft import policy as policies
+from minirft import rewards, train
+from minirft.body import DATA, load_body
+from minirft.critics import Critics, give_rewards, rft_loss, weigh
+from minirft.data import Sample, words
+from minirft.files import write_json
+from minirft.head import PoseHead
+from minirft.policy import LORA_LAYERS, PosePolicy
+from minirft.runs import make_optimizer
+
+PROMPT, ANSWER, RANK = 512, 32, 16  # tokens, tokens, LoRA's
+SMALL = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8, "max_position_embeddings": 1024}
+
+
+def small(tokenizer, *, causal=False):
+    """A text model of 30 million parameters, in LLaVA or by itself; the same weights either way."""
+    text = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **SMALL)
+    eyes = CLIPVisionConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1, image_size=28, patch_size=14)
+    torch.manual_seed(0)
+    whole = LlavaForConditionalGeneration(LlavaConfig(vision_config=eyes, text_config=text, tie_word_embeddings=True,
+                                                      image_token_index=tokenizer.convert_tokens_to_ids("<image>")))
+    if not causal:
+        return whole
+    alone = LlamaForCausalLM(text)
+    alone.model.load_state_dict(whole.model.language_model.state_dict())
+    return alone
+
+
+def questions(tokenizer, count, length):
+    """Sentences of no meaning, each of about so many tokens."""
+    known = sorted(words(" ".join((DATA / "prompts.txt").read_text().split())))
+    rng = random.Random(0)
+    found = []
+    for _ in range(count):
+        said = []
+        while len(tokenizer(" ".join(said)).input_ids) < length:
+            said += rng.choices(known, k=8)
+        found.append(" ".join(said))
+    return found
+
+
+def ours(policy, asked, config, steps, *, posed):
+    """Seconds of each part of each step: a list of {"sampling", "rewards", "loss", "whole"}."""
+    body = load_body()
+    critics, pose = Critics.load(body), torch.eye(3).repeat(24, 1, 1)
+    policy.add_lora("rft", rank=RANK).eval()
+    optimizer = make_optimizer([p for p in policy.parameters() if p.requires_grad], policy.device, lr=1e-5)
+    samples = [Sample(q, "<POSE>", pose if posed else None, task="text" if posed else "talk", caption=q) for q in asked]
+    times, take = [], policies._take
+    for step in range(steps):
+        spoken = iter(range(ANSWER))
+        if posed:  # a random model would never say <POSE>
+            policies._take = lambda *a: torch.full_like(take(*a), policy.pose_id) if next(spoken) == ANSWER // 2 else take(*a)
+        marks = [time.perf_counter()]
+
+        def mark():
+            if policy.device.type == "cuda":
+                torch.cuda.synchronize()
+            marks.append(time.perf_counter())
+
+        rollout = policy.sample(asked, group_size=config.group_size, poses_per_answer=config.poses_per_answer, max_tokens=ANSWER,
+                                micro_batch=len(asked), generator=torch.Generator(policy.device).manual_seed(step))
+        mark()
+        batch = weigh(policy, rollout, *give_rewards(rollout, policy.decode(rollout), samples, critics), samples, config)
+        mark()
+        optimizer.zero_grad()
+        for part in batch.parts(config.micro_batch, config.group_size):
+            rft_loss(policy, part, config, prompts=len(asked))[0].backward()
+        optimizer.step()
+        mark()
+        times.append(dict(zip(("sampling", "rewards", "loss"), (b - a for a, b in zip(marks, marks[1:])))) | {"whole": marks[-1] - marks[0]})
+    policies._take = take
+    return times
+
+
+def theirs(model, tokenizer, asked, group_size, steps):
+    """Seconds of each step of TRL's GRPOTrainer."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    class Clock(TrainerCallback):
+        times = []
+
+        def on_step_begin(self, *arguments, **more):
+            self.began = time.perf_counter()
+
+        def on_step_end(self, *arguments, **more):
+            self.times.append({"whole": time.perf_counter() - self.began})
+
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        config = GRPOConfig(output_dir=folder, num_generations=group_size, per_device_train_batch_size=len(asked) * group_size,
+                            max_completion_length=ANSWER, max_steps=steps, beta=0.02, temperature=1.0, learning_rate=1e-5, report_to=[],
+                            use_cpu=not torch.cuda.is_available(), bf16=False, gradient_checkpointing=False, save_strategy="no",
+                            logging_strategy="no", disable_tqdm=True)
+        layers = LORA_LAYERS.rsplit("(", 1)[1].rstrip(")").split("|")
+        trainer = GRPOTrainer(model, reward_funcs=lambda completions, **more: [float(len(c) % 7) for c in completions], args=config,
+                              train_dataset=Dataset.from_dict({"prompt": asked * steps}), processing_class=tokenizer,
+                              peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=layers), callbacks=[clock])
+        trainer.train()
+    return clock.times
+
+
+def middle(times):
+    """The middle one of every part, the first step left out."""
+    return {part: statistics.median(row[part] for row in times[1:]) for part in times[0]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu"), parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--questions", type=int, default=2), parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--groups", type=int, nargs="+", default=[8]), parser.add_argument("--poses", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    tokenizer, images = (kind.from_pretrained(DATA / "tokenizer") for kind in (AutoTokenizer, AutoImageProcessor))
+    asked, rows = questions(tokenizer, arguments.questions, PROMPT), []
+
+    def one(name, times, **settings):
+        memory = (torch.cuda.max_memory_allocated() if arguments.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        rows.append({"name": name, **settings, "seconds": middle(times), "peak_gib": memory / 2**30})
+        print(name, settings, {k: round(v, 2) for k, v in rows[-1]["seconds"].items()}, f"{memory / 2**30:.2f} GiB", flush=True)
+
+    def fresh():
+        return PosePolicy(small(tokenizer), tokenizer, PoseHead(SMALL["hidden_size"]), name="small", images=images).to(arguments.device)
+
+    for group in arguments.groups:
+        for poses in [None] * arguments.peer + arguments.poses:
+            config = train.RFTConfig(group_size=group, poses_per_answer=poses or 1, micro_batch=arguments.questions)
+            one("minirft", ours(fresh(), asked, config, arguments.steps, posed=poses is not None), group_size=group, poses_per_answer=poses)
+        if arguments.peer:
+            times = theirs(small(tokenizer, causal=True), tokenizer, asked, group, arguments.steps)
+            one("TRL", times, group_size=group, poses_per_answer=None)
+    if arguments.json:
+        write_json(arguments.json, {"prompt_tokens": PROMPT, "answer_tokens": ANSWER, "questions": arguments.questions, "threads": torch.get_num_threads(),
+                                    "torch": torch.__version__, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
