@@ -46,6 +46,7 @@ class PosePolicy(Checkpoint, nn.Module):
         self.base = name  # the checkpoint that the adapters stand on, or
         self.raw = None  # how to load a model of that name which is no policy: settings of from_backbone
         self.reference_head = None
+        self._checkpointing = False
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
 
     @classmethod
@@ -130,6 +131,7 @@ class PosePolicy(Checkpoint, nn.Module):
         """From now on keep one layer's activations at a time, and make the others again for the gradient: slower, and the prompt
         is read once an answer. Returns self."""
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self._checkpointing = True
         return self
 
     def face(self, features):
@@ -216,7 +218,7 @@ class PosePolicy(Checkpoint, nn.Module):
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
         before, after = self._positions(tokens, group_size)
         answer = self.model.get_input_embeddings()(tokens.answer)
-        checkpointing = self.model.is_gradient_checkpointing and torch.is_grad_enabled()
+        checkpointing = self._checkpointing and torch.is_grad_enabled()
         if group_size == 1 or checkpointing:
             prompt, more = self._embed(tokens)
             prompt, before = prompt.repeat_interleave(group_size, 0), before.repeat_interleave(group_size, -2)

@@ -357,8 +357,8 @@ print("pixels a metre:", scales)
 
 # %% [markdown]
 # How far the landmarks of the pose then fall from those seen is its **misfit**, in parts of the person's size. It needs no
-# truth, so it can be used on any photograph: draw eight poses and keep the one of least misfit; or move a pose downhill until
-# landmarks and the policy's Gaussian agree best (`refine`, 60 steps).
+# truth, so it can be used on any photograph: draw eight poses and keep the one of least misfit; or move a pose's limbs downhill
+# until landmarks and the policy's Gaussian agree best (`refine`, 60 steps, through a camera that has perspective).
 
 # %%
 def misfit_by_hand(pose, person):
@@ -577,7 +577,7 @@ show([mesh_image(skins[which], body.faces, view=view, elevation=0) for view, whi
 plt.show()
 
 # %% [markdown]
-# The wrong one's misfit is smaller than what an encoder gets wrong anyway (`SIGMA`, 2 %), so no choice among draws is safe
+# The wrong one's misfit is no larger than what an encoder gets wrong anyway (`OFF`, 3 %), so no choice among draws is safe
 # from it, and no fit that starts from the wrong side will cross to the right one:
 
 # %%
@@ -590,7 +590,7 @@ tried = {"forward, the truth": forward, "back": back,
 for name, pose in tried.items():
     print(f"{name:18s}: misfit {fit.misfit(body, pose, picture):.2%}, "
           f"{mpjpe_mm(body.joints(pose), body.joints(forward)):3.0f} mm off")
-assert fit.misfit(body, back, picture) < fit.SIGMA and mpjpe_mm(body.joints(back), body.joints(forward)) > 100
+assert fit.misfit(body, back, picture) < fit.OFF and mpjpe_mm(body.joints(back), body.joints(forward)) > 100
 assert mpjpe_mm(body.joints(tried["back, refined"]), body.joints(forward)) > 100
 
 # %% [markdown]
@@ -636,8 +636,8 @@ print({away: f"{least_misfit(away):.1%}" for away in (1.5, 2.5, 5.0, 10.0)})
 # ```
 #
 # 6.1, 3.8, 2.1 and 1.1 %: twice as far, half the misfit. The pictures here were taken from 2.5 to 7 m, so for the near ones the
-# simple camera costs more than what an encoder gets wrong. Hence `refine` holds on to the policy's Gaussian, and hence its
-# misfit is no proof: below a per cent or two there is nothing to be won.
+# simple camera costs more than what an encoder gets wrong. Hence `refine` looks for a distance too, and hence a small misfit is
+# no proof: below two or three per cent there is nothing to be won.
 #
 # </details>
 #

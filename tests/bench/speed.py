@@ -97,7 +97,9 @@ def ours(policy, asked, config, steps, *, posed):
 
 def theirs(model, tokenizer, asked, group_size, steps):
     """Seconds of each step of TRL's GRPOTrainer."""
+    import pyarrow
     from datasets import Dataset
+    from datasets.table import InMemoryTable
     from peft import LoraConfig
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -111,7 +113,7 @@ def theirs(model, tokenizer, asked, group_size, steps):
         def on_step_end(self, *arguments, **more):
             self.times.append({"whole": time.perf_counter() - self.began})
 
-    clock = Clock()
+    clock, table = Clock(), InMemoryTable(pyarrow.Table.from_pydict({"prompt": asked * steps}))
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(output_dir=folder, num_generations=group_size, per_device_train_batch_size=len(asked) * group_size,
                             max_completion_length=ANSWER, max_steps=steps, beta=0.02, temperature=1.0, learning_rate=1e-5, report_to=[],
@@ -119,7 +121,7 @@ def theirs(model, tokenizer, asked, group_size, steps):
                             logging_strategy="no", disable_tqdm=True)
         layers = LORA_LAYERS.rsplit("(", 1)[1].rstrip(")").split("|")
         trainer = GRPOTrainer(model, reward_funcs=lambda completions, **more: [float(len(c) % 7) for c in completions], args=config,
-                              train_dataset=Dataset.from_dict({"prompt": asked * steps}), processing_class=tokenizer,
+                              train_dataset=Dataset(table, fingerprint="asked"), processing_class=tokenizer,
                               peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=layers), callbacks=[clock])
         trainer.train()
     return clock.times
@@ -134,7 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu"), parser.add_argument("--peer", action="store_true")
     parser.add_argument("--questions", type=int, default=2), parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--groups", type=int, nargs="+", default=[8]), parser.add_argument("--poses", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--groups", type=int, nargs="+", default=[8]), parser.add_argument("--poses", type=int, nargs="*", default=[1, 64])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     tokenizer, images = (kind.from_pretrained(DATA / "tokenizer") for kind in (AutoTokenizer, AutoImageProcessor))
