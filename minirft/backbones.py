@@ -156,6 +156,9 @@ def load_backbone(name, *, four_bit=True, device="cpu", dtype=None):
             tokenizer.chat_template = json.loads(Path(cached_file(name, "chat_template.json")).read_text())["chat_template"]
     except Exception as error:  # whatever the libraries raise of hubs, files and versions
         raise InputError(f"{name}: cannot be loaded as a vision-language model ({' '.join(str(error).split())[:300]})") from None
+    odd = [layer.in_features for layer in model.modules() if type(layer).__name__ == "Linear4bit" and layer.in_features % 64]
+    if odd and device == "cpu":  # bitsandbytes 0.50 gives other weights back than it was given
+        raise InputError(f"{name}: has layers of {odd[0]} inputs, no multiple of 64, which four bits on a CPU get wrong; load it without")
     for layer in model.modules():  # once it has answered, bitsandbytes would keep its weights in a form for CPUs without gradients
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
