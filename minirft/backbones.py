@@ -26,8 +26,9 @@ HERE = "\ue000"  # of no language: what no chat template changes
 @dataclass(frozen=True)
 class Family:
     """What differs. marks(config, side): how many tokens a picture is. look(model, pixels): N pictures, as the image processor
-    gives them, to (N, marks, H), and what later layers see of them, a list of the same. fixed: whether the vision tower takes
-    one side only. text: what stands for a picture. language: the language model's name. settings(side): of the image processor."""
+    gives them, to (N, 1, marks, H), or more than one where later layers see something of them too. fixed: whether the vision tower
+    takes one side only. text: what stands for a picture. language: the language model's name. settings(side): of the image
+    processor."""
 
     marks: Callable
     look: Callable
@@ -38,14 +39,15 @@ class Family:
 
 
 def _look(model, pixels):
-    return torch.stack(list(model.model.get_image_features(pixels, return_dict=True).pooler_output)), []
+    return torch.stack(list(model.model.get_image_features(pixels, return_dict=True).pooler_output))[:, None]
 
 
 def _look_qwen(model, pixels):
     high = int(pixels.shape[1] ** 0.5)  # patches above each other; the tower wants those of all pictures in one row
     grid = torch.tensor([[1, high, high]], device=pixels.device).expand(len(pixels), 3)
     seen = model.model.get_image_features(pixels.flatten(0, 1), grid, return_dict=True)
-    return torch.stack(list(seen.pooler_output)), [torch.stack(list(part)) for part in getattr(seen, "deepstack_features", [])]
+    parts = [seen.pooler_output, *getattr(seen, "deepstack_features", [])]
+    return torch.stack([torch.stack(list(part)) for part in parts], 1)
 
 
 def _patches(config, side):
@@ -102,8 +104,14 @@ class Backbone:
         return torch.stack([one[0] if len(one) == 1 else one for one in made])
 
     def look(self, pixels):
-        """What the vision tower makes of (N, ...): (N, marks, H) for the language model, and a list of more for its layers."""
+        """What the vision tower makes of (N, ...): (N, 1, marks, H) for the language model, more of them for its layers."""
         return self.family.look(self.model, pixels)
+
+    @property
+    def frozen(self):
+        """Whether nothing of the vision tower is trained, so that each picture need be looked at once only."""
+        return not any(p.requires_grad for name, p in self.model.named_parameters() if f".{self.family.language}." not in name
+                       and "lm_head" not in name)
 
     def positions(self, prompt, mask, pictured):
         """Where each of the tokens (N, L) stands, padding left out: (N, L), or (3, N, L) where time, row and column are told
@@ -114,18 +122,16 @@ class Backbone:
         grid = torch.tensor([[1, high, high]], device=prompt.device).expand(int(pictured.any(1).sum()), 3)
         return self.model.model.get_rope_index(prompt, mm_token_type_ids=pictured.int(), image_grid_thw=grid, attention_mask=mask.long())[0]
 
-    def more(self, deep, places):
-        """What Qwen3-VL's first layers want to know of pictures beside their tokens; nothing for the others."""
-        return {"visual_pos_masks": places, "deepstack_visual_embeds": [part.flatten(0, 1) for part in deep]} if deep else {}
+    def more(self, seen, places, *, group_size=1, answer=0):
+        """What Qwen3-VL's first layers want to know of pictures beside their tokens; nothing for the others.
 
-
-    def repeat(self, more, group_size, answer):
-        """`more` for the rows of group_size answers of `answer` tokens each, read after their prompts."""
-        places = more["visual_pos_masks"].repeat_interleave(group_size, 0)
-        shown = more["visual_pos_masks"].any(1)
-        parts = [part.unflatten(0, (int(shown.sum()), -1)).repeat_interleave(group_size, 0).flatten(0, 1)
-                 for part in more["deepstack_visual_embeds"]]
-        return {"visual_pos_masks": nn.functional.pad(places, (0, answer)), "deepstack_visual_embeds": parts}
+        seen: (n, 1 + layers, marks, H) of those of N prompts that show one; places: (N, L) bool; group_size: answers to each
+        prompt, read in rows of their own; answer: tokens behind the prompt."""
+        if seen is None or seen.shape[1] == 1:
+            return {}
+        rows = seen[:, 1:].repeat_interleave(group_size, 0).transpose(0, 1).flatten(1, 2)  # (layers, n * G * marks, H)
+        places = nn.functional.pad(places.repeat_interleave(group_size, 0), (0, answer))
+        return {"visual_pos_masks": places, "deepstack_visual_embeds": list(rows)}
 
 
 def count_positions(mask):

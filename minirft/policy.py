@@ -174,14 +174,25 @@ class PosePolicy(Checkpoint, nn.Module):
         answer, answer_mask = self._pad(said or [[]] * len(ids), left=False)
         tokens = Tokens(prompt, prompt_mask, answer, answer_mask)
         if any(p.pixels is not None or p.features is not None for p in shown):
-            stacked = stack_pictures(shown, self.backbone.pixels, self.projector.shape)
-            tokens.prompt_pixels, tokens.prompt_features = (None if part is None else part.to(self.device) for part in stacked)
+            pixels, features = stack_pictures(shown, self.backbone.pixels, self.projector.shape)
+            tokens.prompt_features = features.to(self.device)
+            if pixels is not None:
+                tokens.prompt_pixels = pixels.to(self.device)
+                if self.backbone.frozen:
+                    tokens.prompt_pixels, tokens.prompt_seen = None, self._look_once(tokens.prompt_pixels)
         return tokens
+
+    @torch.no_grad()
+    def _look_once(self, pixels):
+        """What the vision tower makes of the prompts' pictures (N, ...), rows of NaN where there is none."""
+        there = _given(pixels)
+        seen = self.backbone.look(pixels[there])
+        return seen.new_full((len(pixels), *seen.shape[1:]), torch.nan).masked_scatter(there[:, None, None, None], seen)
 
     def _places(self, tokens):
         """Where in the prompts (N, L) the picture's tokens stand, and where the pose-aware encoder's: two masks."""
-        masks = []
-        for given, token, count in ((tokens.prompt_pixels, self.model.config.image_token_id, self.backbone.marks),
+        shown, masks = tokens.prompt_seen if tokens.prompt_pixels is None else tokens.prompt_pixels, []
+        for given, token, count in ((shown, self.model.config.image_token_id, self.backbone.marks),
                                     (tokens.prompt_features, self.pose_id, self.projector.count)):
             there = torch.zeros(len(tokens.prompt), dtype=torch.bool, device=self.device) if given is None else _given(given)
             places = tokens.prompt == token
@@ -189,16 +200,18 @@ class PosePolicy(Checkpoint, nn.Module):
         return masks
 
     def _embed(self, tokens):
-        """The prompts' embeddings (N, L, H), what is seen in the places that stand for it, and what else layers see of it."""
-        embedded, more = self.model.get_input_embeddings()(tokens.prompt), {}
+        """The prompts' embeddings (N, L, H), what is seen in the places that stand for it; the pictures, of backbone.look, or
+        None, and their places (N, L)."""
+        embedded, seen = self.model.get_input_embeddings()(tokens.prompt), None
         pictured, pointed = self._places(tokens)
         if pictured.any():
-            seen, deep = self.backbone.look(tokens.prompt_pixels[_given(tokens.prompt_pixels)])
-            embedded, more = embedded.masked_scatter(pictured[..., None], seen.to(embedded)), self.backbone.more(deep, pictured)
+            made = tokens.prompt_pixels is None
+            seen = tokens.prompt_seen[_given(tokens.prompt_seen)] if made else self.backbone.look(tokens.prompt_pixels[_given(tokens.prompt_pixels)])
+            embedded = embedded.masked_scatter(pictured[..., None], seen[:, 0].to(embedded))
         if pointed.any():
             read = self.projector(tokens.prompt_features[_given(tokens.prompt_features)])
             embedded = embedded.masked_scatter(pointed[..., None], read.to(embedded))
-        return embedded, more
+        return embedded, seen, pictured
 
     def _positions(self, tokens, group_size=1):
         """Positions of the prompts' tokens, and of what follows: the first (N, L) or (3, N, L), a function of its mask."""
@@ -220,10 +233,9 @@ class PosePolicy(Checkpoint, nn.Module):
         answer = self.model.get_input_embeddings()(tokens.answer)
         checkpointing = self._checkpointing and torch.is_grad_enabled()
         if group_size == 1 or checkpointing:
-            prompt, more = self._embed(tokens)
+            prompt, seen, places = self._embed(tokens)
             prompt, before = prompt.repeat_interleave(group_size, 0), before.repeat_interleave(group_size, -2)
-            if more:
-                more = self.backbone.repeat(more, group_size, tokens.answer.shape[1])
+            more = self.backbone.more(seen, places, group_size=group_size, answer=tokens.answer.shape[1])
             language, was_training = self.backbone.language, self.training
             language.train(was_training or checkpointing)  # transformers checkpoints in training alone
             hidden = language(inputs_embeds=torch.cat([prompt, answer], 1), attention_mask=mask, use_cache=False,
@@ -274,7 +286,8 @@ class PosePolicy(Checkpoint, nn.Module):
         action = mean[:, None] + std[:, None] * noise[has_pose]  # (A, K, D)
         pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
         return Rollout(start.prompt, start.prompt_mask, answer, alive, Scores(text_logp, has_pose, mean, std, at_pose), action, pose_logp,
-                       temperature, prompt_pixels=start.prompt_pixels, prompt_features=start.prompt_features)
+                       temperature, prompt_pixels=start.prompt_pixels, prompt_seen=start.prompt_seen,
+                       prompt_features=start.prompt_features)
 
     def _say(self, start, group_size, temperature, chance):
         """group_size answers to each prompt, word by word: tokens (R, T), which of them are there, their log-probabilities, and
@@ -346,9 +359,9 @@ class PosePolicy(Checkpoint, nn.Module):
 
     def _read_prompt(self, tokens, group_size):
         """The last hidden state (R, H) of each prompt and its keys and values, for group_size answers to each."""
-        embedded, more = self._embed(tokens)
+        embedded, seen, places = self._embed(tokens)
         out = self.backbone.language(inputs_embeds=embedded, attention_mask=tokens.prompt_mask,
-                                     position_ids=self._positions(tokens)[0], use_cache=True, **more)
+                                     position_ids=self._positions(tokens)[0], use_cache=True, **self.backbone.more(seen, places))
         out.past_key_values.batch_repeat_interleave(group_size)
         return out.last_hidden_state[:, -1].repeat_interleave(group_size, 0), out.past_key_values
 

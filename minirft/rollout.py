@@ -12,7 +12,8 @@ class Tokens:
     """N prompts, each with its G answers in adjacent rows (R = N*G).
 
     prompt, prompt_mask: (N, L), padded on the left; answer, answer_mask: (R, T), padded on the right. prompt_pixels: (N, ...)
-    as the vision tower wants them, prompt_features: (N, M, C), an encoder's, rows of NaN for prompts without; None: of no prompt.
+    as the vision tower wants them, or, if that is frozen, prompt_seen: (N, ...), what it made of them; prompt_features:
+    (N, M, C), a pose-aware encoder's. Rows of NaN for prompts without; None: of no prompt.
     """
 
     prompt: torch.Tensor
@@ -20,13 +21,13 @@ class Tokens:
     answer: torch.Tensor
     answer_mask: torch.Tensor
     prompt_pixels: torch.Tensor | None = field(default=None, kw_only=True)
+    prompt_seen: torch.Tensor | None = field(default=None, kw_only=True)
     prompt_features: torch.Tensor | None = field(default=None, kw_only=True)
 
     def prompts(self, rows):
         """Some of the prompts, without answers: what was padding in them alone stays."""
-        seen = (None if part is None else part[rows] for part in (self.prompt_pixels, self.prompt_features))
-        none = self.answer[:0, :0]
-        return Tokens(self.prompt[rows], self.prompt_mask[rows], none, none.bool(), **dict(zip(("prompt_pixels", "prompt_features"), seen)))
+        fields = {k: None if v is None else v[rows] for k, v in vars(self).items() if k.startswith("prompt")}
+        return Tokens(answer=self.answer[:0, :0], answer_mask=self.answer_mask[:0, :0], **fields)
 
 
 @dataclass

@@ -164,7 +164,7 @@ plt.show()
 assert history[-1] < 0.2 * history[0]
 
 # %% [markdown]
-# It ends near the dotted line, the error of rounding, which no detour of rank 16 can mend.
+# It ends a little under the dotted line, the error of rounding: of that, a detour of rank 16 mends only a part.
 #
 # ## A whole model
 #

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import warnings
+from dataclasses import replace
 from functools import partialmethod
 
 import numpy as np
@@ -155,8 +156,8 @@ def test_what_is_sampled_is_scored_alike_with_a_shared_prompt_and_with_a_plain_f
     rollout = policy.sample(QUESTIONS, pictures=shown(), group_size=5, generator=torch.Generator().manual_seed(0), max_tokens=8)
     scores = policy.score(rollout)
     torch.testing.assert_close(scores.text_logp, rollout.scores.text_logp, rtol=1e-4, atol=1e-4)
-    rows = [part.repeat_interleave(5, 0) for part in (rollout.prompt, rollout.prompt_mask, rollout.prompt_pixels, rollout.prompt_features)]
-    plain = policy.score(Tokens(*rows[:2], rollout.answer, rollout.answer_mask, prompt_pixels=rows[2], prompt_features=rows[3]))
+    rows = {k: v.repeat_interleave(5, 0) for k, v in vars(rollout).items() if k.startswith("prompt") and v is not None}
+    plain = policy.score(Tokens(answer=rollout.answer, answer_mask=rollout.answer_mask, **rows))
     torch.testing.assert_close(plain.text_logp, scores.text_logp, rtol=1e-4, atol=1e-4)
 
 
@@ -225,7 +226,7 @@ def test_neither_a_shared_prompt_nor_checkpoints_nor_logits_in_parts_change_a_gr
     tokens = policy.encode(QUESTIONS, said, shown())
     shared = gradients(policy, tokens)
     assert shared.abs().max() > 1e-3
-    rows = {k: v.repeat_interleave(2, 0) if k.startswith("prompt") else v for k, v in vars(tokens).items()}
+    rows = {k: v.repeat_interleave(2, 0) if k.startswith("prompt") and v is not None else v for k, v in vars(tokens).items()}
     torch.testing.assert_close(gradients(policy, Tokens(**rows)), shared, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr("minirft.policy.LOGITS_AT_ONCE", 1)
     torch.testing.assert_close(gradients(policy, tokens), shared, rtol=1e-4, atol=1e-5)
@@ -249,6 +250,22 @@ def test_the_command_line_teaches_and_aligns_a_backbone_on_the_embedded_data(che
     assert main(["rft", "--model", run, "--vram", "8", "--poses", "prior", "--steps", "1", "--questions", "2", "--out", aligned]) == 0
     assert json.loads((tmp_path / "rft" / "config.json").read_text())["group_size"] == 4
     assert PosePolicy.from_pretrained(aligned).adapters == ["sft", "rft"]
+
+
+def test_a_frozen_tower_looks_at_each_picture_once_and_one_that_learns_whenever_it_is_asked(policy):
+    looks, real = [], policy.backbone.family.look
+    policy.backbone.family = replace(policy.backbone.family, look=lambda model, pixels: looks.append(len(pixels)) or real(model, pixels))
+    rollout = policy.sample(QUESTIONS, pictures=shown(), group_size=2, generator=torch.Generator().manual_seed(0), max_tokens=4)
+    frozen = policy.score(rollout)
+    assert looks == [1] and rollout.prompt_pixels is None
+    policy.model.requires_grad_(True)
+    learning = policy.encode(QUESTIONS, pictures=shown())
+    learning.answer, learning.answer_mask = rollout.answer, rollout.answer_mask
+    scores = policy.score(learning)
+    torch.testing.assert_close(scores.text_logp, frozen.text_logp, rtol=1e-4, atol=1e-4)
+    scores.text_logp.sum().backward()
+    tower = [p.grad for name, p in policy.model.named_parameters() if "vision" in name or "visual" in name]
+    assert looks == [1, 1] and sum(grad is not None and grad.abs().max() > 0 for grad in tower) > len(tower) / 2
 
 
 def test_what_is_no_such_model_is_said_in_one_line(tmp_path):
