@@ -12,6 +12,7 @@ from .rollout import to_pose
 from .vision import NAMES
 
 OFF = 0.03  # how far a landmark seen lies from the true one, of the person's size: the middle of errors with long tails
+SURE = 0.05  # a std below which no policy is believed: aligned ones are surer than right
 AWAY, NEARER = 4.0, 0.3  # metres from a camera to a person, and how much nearer or farther, as a logarithm's spread
 
 
@@ -71,7 +72,7 @@ def misfit(body, pose, person):
 def refine(body, pose, std, person, *, steps=60, rate=0.02):
     """Move poses (..., 24, 3, 3) to where landmarks and policy agree best. Returns (..., 24, 3, 3).
 
-    The prior is the policy's Gaussian, of std (..., 132), about the pose. A landmark's error is of size OFF with long tails, so
+    The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. A landmark's error is of size OFF with long tails, so
     that one which is far off pulls no more than others. The camera has perspective and is some AWAY metres off. The root stays:
     turned to please landmarks in a picture, a body more often turns the wrong way in depth.
     """
@@ -87,7 +88,7 @@ def refine(body, pose, std, person, *, steps=60, rate=0.02):
         depth = points[..., 2:] - points[..., 2:].mean(-2, keepdim=True)
         seen = torch.cat([points[..., :2] / (1 + depth / (AWAY * away.exp())), depth], -1)
         loss = (weight * torch.log1p((_gaps(seen, person) / OFF).square())).sum()
-        loss += ((moved / std).square().sum() + (away / NEARER).square().sum()) / 2
+        loss += ((moved / std.clamp(min=SURE)).square().sum() + (away / NEARER).square().sum()) / 2
         loss.backward()
         optimizer.step()
     return to_pose((start + moved * limbs).detach())

@@ -7,7 +7,7 @@ import torch
 
 from minirft.body import DATA, JOINT, flip_pose, load_body
 from minirft.data import load_poses
-from minirft.fit import camera, landmarks, misfit, refine, residuals
+from minirft.fit import SURE, camera, landmarks, misfit, refine, residuals
 from minirft.snapshots import simulate_landmarks
 from minirft.vision import NAMES, Person
 
@@ -171,8 +171,9 @@ def test_many_poses_are_refined_as_each_alone_and_a_missing_one_harms_none(body,
     assert moved[1].isnan().any() and misfit(body, moved, together(people))[1].isnan()
 
 
-def test_what_the_policy_is_sure_of_stays_where_it_is(body, person_of):
-    """An arm is off. Where the policy is unsure of its shoulder alone that turns; where it is sure of all, nothing does."""
+def test_what_the_policy_is_sure_of_hardly_moves(body, person_of):
+    """An arm is off. Where the policy is unsure of its shoulder alone that turns; where it is sure of all, it gives way a little
+    everywhere, since nobody is believed to be surer than SURE."""
     truth, start = standing(left_shoulder=0.8), standing(left_shoulder=0.4)
     person = person_of(body, truth)
     sure = torch.full((22, 6), 1e-3)
@@ -180,9 +181,10 @@ def test_what_the_policy_is_sure_of_stays_where_it_is(body, person_of):
     free[JOINT["left_shoulder"]] = 0.3
     others = [name for name in JOINT if name != "left_shoulder"]
     moved = refine(body, start, free.flatten(), person)
-    assert angle(moved, truth, "left_shoulder") < 0.1 and angle(moved, start, *others) < 0.005
+    assert angle(moved, truth, "left_shoulder") < 0.1 and angle(moved, start, *others) < 0.01
     still = refine(body, start, sure.flatten(), person)
-    assert angle(still, start, *JOINT) < 0.005 and misfit(body, still, person) > 0.9 * misfit(body, start, person)
+    assert angle(still, truth, "left_shoulder") > 0.25 and misfit(body, still, person) > 2 * misfit(body, moved, person)
+    torch.testing.assert_close(still, refine(body, start, torch.full((132,), SURE), person))
 
 
 def test_a_pose_that_is_right_stays_where_it_is(body, poses, person_of):
