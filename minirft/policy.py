@@ -30,8 +30,8 @@ LOGITS_AT_ONCE = 2**27  # numbers; a real vocabulary has 150,000 words
 
 class PosePolicy(Checkpoint, nn.Module):
     """model: an image-text-to-text transformer of backbones.FAMILIES; tokenizer: its tokenizer with <POSE>; images: its image
-    processor, None for the mini policy's; head: a PoseHead; features: the (T, C) that its pose-aware encoder gives of a picture; side:
-    pixels of a picture, where the model leaves that open. sees: one of data.SEE, None for a policy that has not learnt to."""
+    processor, None for the mini policy's; head: a PoseHead; features: the (T, C) that its pose-aware encoder gives of a picture;
+    side: pixels of a picture, where the model leaves that open. sees: one of data.SEE, None for who has not learnt to."""
 
     def __init__(self, model, tokenizer, head, *, name, images=None, features=(LANDMARKS, CHANNELS), side=224):
         super().__init__()
@@ -67,8 +67,8 @@ class PosePolicy(Checkpoint, nn.Module):
 
     @classmethod
     def from_backbone(cls, name, *, four_bit=True, side=224, device="cpu", seed=0):
-        """A policy that begins: a vision-language model by its hub name or folder, frozen, with a fresh head and a LoRA adapter
-        `sft` to be taught. four_bit: as of backbones.load_backbone; side: pixels of a picture, where the model leaves it open."""
+        """A policy that begins: a vision-language model by its hub name or folder, frozen, and a fresh head; train.sft gives it an
+        adapter. four_bit: as of backbones.load_backbone; side: pixels of a picture, where the model leaves that open."""
         model, tokenizer, images = load_backbone(name, four_bit=four_bit, device=device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -205,8 +205,8 @@ class PosePolicy(Checkpoint, nn.Module):
         embedded, seen = self.model.get_input_embeddings()(tokens.prompt), None
         pictured, pointed = self._places(tokens)
         if pictured.any():
-            made = tokens.prompt_pixels is None
-            seen = tokens.prompt_seen[_given(tokens.prompt_seen)] if made else self.backbone.look(tokens.prompt_pixels[_given(tokens.prompt_pixels)])
+            looked, pixels = tokens.prompt_seen, tokens.prompt_pixels
+            seen = self.backbone.look(pixels[_given(pixels)]) if looked is None else looked[_given(looked)]
             embedded = embedded.masked_scatter(pictured[..., None], seen[:, 0].to(embedded))
         if pointed.any():
             read = self.projector(tokens.prompt_features[_given(tokens.prompt_features)])

@@ -250,7 +250,9 @@ plt.show()
 # ## Eight tokens in front of the question
 #
 # A language model reads embeddings. A projector makes eight of them from the 33 landmarks: each landmark by itself to sixteen
-# numbers, then all side by side through a few layers, since where a hand is says little without where the shoulder is.
+# numbers, then all side by side through a few layers, since where a hand is says little without where the shoulder is. The
+# result is made a hundred times louder: the model's first layer adds to each token something that large, and a whisper is lost
+# in it.
 
 # %%
 def project_by_hand(features, projector):
@@ -259,7 +261,7 @@ def project_by_hand(features, projector):
     hidden = narrow(features).flatten()  # (33, 16) to (528,)
     for layer in between:
         hidden = gelu(layer(hidden))
-    return last(hidden).view(8, -1)
+    return 100 * last(hidden).view(8, -1)
 
 
 # %%
@@ -268,7 +270,7 @@ policy = PosePolicy.from_pretrained(SFT)
 assert policy.must_see() == "features"
 with torch.no_grad():
     eight = project_by_hand(token, policy.projector)
-    torch.testing.assert_close(eight, policy.projector(token))
+    torch.testing.assert_close(eight, policy.projector(token), rtol=1e-4, atol=1e-2)
 print(tuple(token.shape), "->", tuple(eight.shape), f"by {sum(p.numel() for p in policy.projector.parameters()):,} weights")
 
 # %% [markdown]
@@ -283,7 +285,7 @@ with torch.no_grad():
     embedded, words = policy._embed(sighted)[0][0], policy.model.get_input_embeddings()(sighted.prompt)[0]
 print(f"{places.sum()} placeholders among {len(places)} tokens")
 assert places.sum() == 8 and not (blind.prompt == policy.pose_id).any()
-torch.testing.assert_close(embedded[places], eight)
+torch.testing.assert_close(embedded[places], eight, rtol=1e-4, atol=1e-2)
 assert torch.equal(embedded[~places], words[~places])
 
 # %% [markdown]
