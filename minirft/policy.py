@@ -130,7 +130,8 @@ class PosePolicy(Checkpoint, nn.Module):
     def checkpoint_gradients(self):
         """From now on keep one layer's activations at a time, and make the others again for the gradient: slower, and the prompt
         is read once an answer. Returns self."""
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        with quiet():
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self._checkpointing = True
         return self
 

@@ -1,14 +1,15 @@
 """How long is a step of HyGRPO, what of it is sampling, rewards and loss, how much memory, and how long is TRL's GRPOTrainer's?
 
-    python tests/bench/speed.py --size small --device cpu --peer --json FILE     # minutes on two cores; pip install trl
-    python tests/bench/speed.py --size qwen-3b --device cuda --json FILE         # real dimensions: a card
+    python tests/bench/speed.py --peer --json FILE                           # the small one, minutes on two cores; pip install trl
+    python tests/bench/speed.py --size qwen-3b --device cuda --json FILE     # real dimensions in four bits: a card, 8 GB of disk
 
-The models are of the real classes with random weights, which time and memory do not ask about. Both sides get the same text model
-(LLaVA's, without pictures), prompts, answers to each, answer length, LoRA, precision and a text reward that costs nothing; TRL
+The models are of the real classes with random weights, which time and memory do not ask about. TRL gets the same text model
+(LLaVA's, without pictures), prompts, answers to each, answer length, LoRA, precision and a text reward that costs nothing; it
 knows no poses, so beside it none are asked for. The first step of each is left out, of the others the middle one is told.
 """
 
 import argparse
+import platform
 import random
 import resource
 import statistics
@@ -17,8 +18,8 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import (AutoImageProcessor, AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig,
-                          LlavaForConditionalGeneration)
+from transformers import (AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, CLIPVisionConfig, LlamaConfig,
+                          LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, Qwen2_5_VLConfig)
 
 from minirft import policy as policies
 from minirft import rewards, train
@@ -31,6 +32,21 @@ from minirft.policy import LORA_LAYERS, PosePolicy
 from minirft.runs import make_optimizer
 
 PROMPT, ANSWER, RANK = 512, 32, 16  # tokens, tokens, LoRA's
+QWEN_EYES = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "fullatt_block_indexes": [7, 15, 23, 31]}
+SIZES = {  # dimensions of the text model, and of the vision tower: of what is on the hub
+    "qwen-3b": ("qwen2_5_vl", {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
+                               "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True}, QWEN_EYES),
+    "qwen-7b": ("qwen2_5_vl", {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+                               "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False}, QWEN_EYES),
+    "llava-7b": ("llava", {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+                           "vocab_size": 32064, "tie_word_embeddings": False},
+                 {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336,
+                  "patch_size": 14, "projection_dim": 768}),
+    # To try the path of the others where there is no card.
+    "tiny": ("qwen2_5_vl", {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+                            "vocab_size": 4096, "tie_word_embeddings": True},
+             QWEN_EYES | {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 2, "fullatt_block_indexes": [1]}),
+}
 SMALL = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8, "max_position_embeddings": 1024}
 
 
@@ -46,6 +62,27 @@ def small(tokenizer, *, causal=False):
     alone = LlamaForCausalLM(text)
     alone.model.load_state_dict(whole.model.language_model.state_dict())
     return alone
+
+
+def real(size, folder, device):
+    """A policy on a model of real dimensions, its random weights quantised as those of a checkpoint are: from the disk."""
+    kind, text, eyes = SIZES[size]
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
+    tokenizer.add_tokens(["<|image_pad|>", "<|video_pad|>", "<|vision_start|>"], special_tokens=True)
+    ids, text = tokenizer.get_vocab(), text | {"max_position_embeddings": 4096}
+    if kind == "llava":
+        config = LlavaConfig(vision_config=CLIPVisionConfig(**eyes), text_config=LlamaConfig(**text), image_token_index=ids["<image>"],
+                             tie_word_embeddings=text["tie_word_embeddings"])
+    else:
+        heads = text["hidden_size"] // text["num_attention_heads"] // 2
+        rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [heads // 4, heads * 3 // 8, heads * 3 // 8]}
+        config = Qwen2_5_VLConfig(vision_config=eyes | {"out_hidden_size": text["hidden_size"]}, text_config=text | {"rope_parameters": rope},
+                                  image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+                                  vision_start_token_id=ids["<|vision_start|>"], tie_word_embeddings=text["tie_word_embeddings"])
+    with torch.device(device):
+        AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder), AutoImageProcessor.from_pretrained(DATA / "tokenizer").save_pretrained(folder)
+    return PosePolicy.from_backbone(folder, four_bit=True, device=device).checkpoint_gradients()
 
 
 def questions(tokenizer, count, length):
@@ -134,7 +171,8 @@ def middle(times):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu"), parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--size", choices=["small", *SIZES], default="small"), parser.add_argument("--device", default="cpu")
+    parser.add_argument("--peer", action="store_true", help="TRL beside it, the small size only")
     parser.add_argument("--questions", type=int, default=2), parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--groups", type=int, nargs="+", default=[8]), parser.add_argument("--poses", type=int, nargs="*", default=[1, 64])
     parser.add_argument("--json", type=Path)
@@ -148,17 +186,25 @@ def main():
         print(name, settings, {k: round(v, 2) for k, v in rows[-1]["seconds"].items()}, f"{memory / 2**30:.2f} GiB", flush=True)
 
     def fresh():
+        if arguments.size != "small":
+            with tempfile.TemporaryDirectory() as folder:
+                return real(arguments.size, folder, arguments.device)
         return PosePolicy(small(tokenizer), tokenizer, PoseHead(SMALL["hidden_size"]), name="small", images=images).to(arguments.device)
 
+    if arguments.peer and arguments.size != "small":
+        parser.error("--peer goes with the small size")
     for group in arguments.groups:
         for poses in [None] * arguments.peer + arguments.poses:
             config = train.RFTConfig(group_size=group, poses_per_answer=poses or 1, micro_batch=arguments.questions)
+            if arguments.device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
             one("minirft", ours(fresh(), asked, config, arguments.steps, posed=poses is not None), group_size=group, poses_per_answer=poses)
         if arguments.peer:
             times = theirs(small(tokenizer, causal=True), tokenizer, asked, group, arguments.steps)
             one("TRL", times, group_size=group, poses_per_answer=None)
     if arguments.json:
-        write_json(arguments.json, {"prompt_tokens": PROMPT, "answer_tokens": ANSWER, "questions": arguments.questions, "threads": torch.get_num_threads(),
+        write_json(arguments.json, {"size": arguments.size, "device": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor() or "cpu",
+                                    "prompt_tokens": PROMPT, "answer_tokens": ANSWER, "questions": arguments.questions, "threads": torch.get_num_threads(),
                                     "torch": torch.__version__, "rows": rows})
 
 
