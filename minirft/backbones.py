@@ -19,7 +19,6 @@ from transformers.utils import cached_file
 from .body import InputError
 from .data import POSE
 
-
 HERE = "\ue000"  # of no language: what no chat template changes
 
 
@@ -74,8 +73,9 @@ class Backbone:
         if kind not in FAMILIES:
             raise InputError(f"a model of type {kind!r} is not supported; these are: {', '.join(FAMILIES)}")
         self.model, self.tokenizer, self.images, self.family = model, tokenizer, images, FAMILIES[kind]
-        unit = getattr(model.config.vision_config, "patch_size") * getattr(model.config.vision_config, "spatial_merge_size", 1)
-        self.side = model.config.vision_config.image_size if self.family.fixed else side // unit * unit
+        vision = model.config.vision_config
+        unit = vision.patch_size * getattr(vision, "spatial_merge_size", 1)
+        self.side = vision.image_size if self.family.fixed else side // unit * unit
         self.marks = self.family.marks(model.config, self.side)
         self.mark = tokenizer.convert_ids_to_tokens(model.config.image_token_id)
 
@@ -120,7 +120,8 @@ class Backbone:
             return count_positions(mask)
         high = int(self.marks**0.5) * self.model.config.vision_config.spatial_merge_size
         grid = torch.tensor([[1, high, high]], device=prompt.device).expand(int(pictured.any(1).sum()), 3)
-        return self.model.model.get_rope_index(prompt, mm_token_type_ids=pictured.int(), image_grid_thw=grid, attention_mask=mask.long())[0]
+        return self.model.model.get_rope_index(prompt, mm_token_type_ids=pictured.int(), image_grid_thw=grid,
+                                               attention_mask=mask.long())[0]
 
     def more(self, seen, places, *, group_size=1, answer=0):
         """What Qwen3-VL's first layers want to know of pictures beside their tokens; nothing for the others.
@@ -146,7 +147,7 @@ def load_backbone(name, *, four_bit=True, device="cpu", dtype=None):
     bf16 on cuda and fp32 on the CPU. Raises InputError where it cannot be had or is of no family that is known.
     """
     dtype = dtype or (torch.bfloat16 if four_bit or device != "cpu" else torch.float32)
-    kept = [f"model.{part}" for part in ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector")] + ["lm_head"]
+    kept = ["lm_head", *(f"model.{part}" for part in ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"))]
     bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                               bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=kept)
     if name == "smol":
@@ -156,7 +157,7 @@ def load_backbone(name, *, four_bit=True, device="cpu", dtype=None):
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         images = AutoImageProcessor.from_pretrained(name)
-        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, device_map={"": device},
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, device_map={"": device}, use_safetensors=True,
                                                             **({"quantization_config": bits} if four_bit else {}))
         if tokenizer.chat_template is None:  # older checkpoints keep it in a file of the processor
             tokenizer.chat_template = json.loads(Path(cached_file(name, "chat_template.json")).read_text())["chat_template"]

@@ -17,6 +17,7 @@ import torch
 import transformers
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoTokenizer, GPT2Config
+from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
 from minirft import train
 from minirft.backbones import FAMILIES, load_backbone
@@ -147,6 +148,21 @@ def test_what_the_policy_reads_is_what_the_model_reads_by_itself(policy, kind, c
         logits[:, policy._barred] = -torch.inf
         plain = logits.log_softmax(-1).gather(-1, said[:, None])[:, 0]
         torch.testing.assert_close(scores.text_logp[i][: len(said)], plain, rtol=1e-4, atol=1e-4)
+
+
+def test_what_stands_for_a_picture_is_what_the_familys_own_processor_writes(policy, kind):
+    """LLaVA's and Qwen's put as many marks where their chat has one; SmolVLM's frames them."""
+    backbone, words = policy.backbone, policy.tokenizer.convert_tokens_to_ids
+    expected = backbone.mark * backbone.marks
+    if kind == "smolvlm":
+        expected = get_image_prompt_string(0, 0, backbone.marks, "<fake_token_around_image>", "<image>", "<global-img>")
+    prompt = backbone.prompt("hello", pictured=True, others=0)
+    assert expected in prompt and prompt.count(backbone.mark) == backbone.marks
+    if "qwen" in kind:
+        assert f"<|vision_start|>{expected}<|vision_end|>hello" in prompt
+    ids = policy.tokenizer(prompt, add_special_tokens=False).input_ids
+    assert ids.count(words(backbone.mark)) == backbone.marks and policy.pose_id not in ids
+    assert backbone.look(backbone.pixels([picture(), picture(1)])).shape[:3:2] == (2, backbone.marks)
 
 
 def test_what_is_sampled_is_scored_alike_with_a_shared_prompt_and_with_a_plain_forward(policy):
