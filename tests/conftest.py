@@ -1,8 +1,10 @@
 """What every test shares: no network, one picture backend, the mocap folder beside the clone if there is one, and people and
 photographs that cost nothing."""
 
+import contextlib
 import io
 import os
+import signal
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", MPLBACKEND="Agg", TOKENIZERS_PARALLELISM="false")  # before any library reads them
@@ -22,6 +24,26 @@ def shared():
     if not folder.is_dir():
         pytest.skip("no folder `shared` with motion capture beside the clone")
     return folder
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """stop_at(step): inside, a training is told to stop as the batch of that step is drawn, by Ctrl-C or another signal."""
+    from minirft import train
+
+    @contextlib.contextmanager
+    def inside(step, kind=signal.SIGINT):
+        def draw(*arguments):
+            if arguments[5] == step:
+                os.kill(os.getpid(), kind)
+            return real(*arguments)
+
+        real = train.fresh_samples
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "fresh_samples", draw)
+            yield
+
+    return inside
 
 
 @pytest.fixture(scope="session")

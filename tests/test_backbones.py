@@ -3,10 +3,7 @@
 There is no hub where these run, so the classes are the real ones and the sizes are not.
 """
 
-import contextlib
 import json
-import os
-import signal
 import warnings
 from dataclasses import replace
 from functools import partialmethod
@@ -293,47 +290,38 @@ def test_what_is_no_such_model_is_said_in_one_line(tmp_path):
         PosePolicy.from_backbone(tmp_path)
 
 
-def test_a_stopped_run_of_adapters_goes_on_to_the_same_weights_without_a_second_base(checkpoints, poses, body, tmp_path, monkeypatch):
-    def taught(out, *, resume=False, stop_at=None):
+def test_a_stopped_run_of_adapters_goes_on_to_the_same_weights_without_a_second_base(checkpoints, poses, body, tmp_path, monkeypatch,
+                                                                                     stop_at):
+    def taught(out, *, resume=False):
         config = train.SFTConfig(steps=3, batch_size=4, micro_batch=4, warmup=1, image_share=0.5, save_every=1)
-        policy, real = PosePolicy.from_backbone(checkpoints["llava"], side=56), train.fresh_samples
-
-        def batch(*arguments):
-            if arguments[5] == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
-            return real(*arguments)
-
+        policy = PosePolicy.from_backbone(checkpoints["llava"], side=56)
         with monkeypatch.context() as patch:
-            patch.setattr(train, "fresh_samples", batch)
             patch.setattr(PosePolicy, "from_pretrained", None)  # nobody loads a base again
             return train.sft(policy, poses, config, body=body, out=tmp_path / out, resume=resume, progress=False)
 
     whole = taught("whole")
-    with pytest.raises(KeyboardInterrupt):
-        taught("cut", stop_at=1)
+    with stop_at(1), pytest.raises(KeyboardInterrupt):
+        taught("cut")
     resumed = taught("cut", resume=True)
     for (name, one), two in zip(whole.named_parameters(), resumed.parameters()):
         assert torch.equal(one, two), name
 
 
-def test_moments_of_eight_bits_are_saved_and_come_back(tmp_path, monkeypatch, poses, body):
+def test_moments_of_eight_bits_are_saved_and_come_back(tmp_path, monkeypatch, poses, body, stop_at):
     """bitsandbytes' optimiser, which real training on a card uses; on a CPU it works too, unpaged."""
     from bitsandbytes.optim import PagedAdamW8bit
 
-    monkeypatch.setattr(train, "make_optimizer", lambda groups, device, **settings: PagedAdamW8bit(groups, **settings))
-    config = train.SFTConfig(steps=3, batch_size=4, micro_batch=4, warmup=1, save_every=1)
-    real, runs = train.fresh_samples, {}
-    for out, stop_at, resume in (("whole", None, False), ("cut", 1, False), ("cut", None, True)):
-        def batch(*arguments, stop_at=stop_at):
-            if arguments[5] == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
-            return real(*arguments)
-
-        monkeypatch.setattr(train, "fresh_samples", batch)
-        with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
+    def taught(out, *, resume=False):
+        config = train.SFTConfig(steps=3, batch_size=4, micro_batch=4, warmup=1, save_every=1)
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            runs[out] = train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / out, resume=resume, progress=False)
-    for (name, one), two in zip(runs["whole"].named_parameters(), runs["cut"].parameters()):
+            return train.sft(PosePolicy.mini(), poses, config, body=body, out=tmp_path / out, resume=resume, progress=False)
+
+    monkeypatch.setattr(train, "make_optimizer", lambda groups, device, **settings: PagedAdamW8bit(groups, **settings))
+    whole = taught("whole")
+    with stop_at(1), pytest.raises(KeyboardInterrupt):
+        taught("cut")
+    for (name, one), two in zip(whole.named_parameters(), taught("cut", resume=True).parameters()):
         assert torch.equal(one, two), name
 
 

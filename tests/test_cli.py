@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import contextlib
 import json
 import os
 import pickle
@@ -532,7 +531,7 @@ def test_where_blazepose_cannot_be_had_it_is_one_clear_line(world, tmp_path, mon
     assert_one_error_line(code, capsys.readouterr().err, "mediapipe.* cannot be fetched from PyPI .*no network here")
 
 
-def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_path, small_rollouts, monkeypatch, capsys):
+def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_path, small_rollouts, stop_at, capsys):
     (world / "tall.py").write_text("def tall(samples, answers, pose, joints):\n    return joints[..., 15, 1]\n")
     whole, stopped = (["rft", "--model", "mini-sft", "--poses", world / "good.npz", "--validation", world / "good.npz",
                        "--steps", 3, "--reward", f"{world / 'tall.py'}:tall=0.5", "--out", tmp_path / name] for name in "ab")
@@ -542,15 +541,7 @@ def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_pat
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2] and lines[-1]["val_judge"]["pool"] > 1
     assert {"semantic", "verifiable", "plausible", "format", "similarity", "tall", "pose_kl", "text_kl"} <= set(lines[0])
-    draw = minirft.train.fresh_samples
-
-    def stop_at_1(*arguments):
-        if arguments[5] == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return draw(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(minirft.train, "fresh_samples", stop_at_1)
+    with stop_at(1, signal.SIGTERM):
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
     assert run(*stopped, "--resume") == 0
@@ -668,26 +659,11 @@ def test_sft_on_an_album_teaches_to_see_what_was_asked_for(world, album, tmp_pat
     assert np.isfinite(np.load(tmp_path / "out" / "poses.npz")["landmarks"]).all()
 
 
-@contextlib.contextmanager
-def interrupted(monkeypatch):
-    """Inside, Ctrl-C is pressed in a training's second step."""
-    draw = minirft.train.fresh_samples
-
-    def stop_at_1(*arguments):
-        if arguments[5] == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return draw(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(minirft.train, "fresh_samples", stop_at_1)
-        yield
-
-
-def test_a_stopped_run_on_an_album_goes_on_to_the_same_weights(world, album, tmp_path, small_batches, monkeypatch, capsys):
+def test_a_stopped_run_on_an_album_goes_on_to_the_same_weights(world, album, tmp_path, small_batches, stop_at, capsys):
     whole, stopped = (["sft", "--poses", world / "good.npz", "--album", album, "--image-share", 0.5, "--see", "both", "--steps", 3,
                        "--out", tmp_path / name] for name in "ab")
     assert run(*whole) == 0
-    with interrupted(monkeypatch):
+    with stop_at(1):
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert run(*stopped, "--resume") == 0
     for name in ("last/model.safetensors", "last/projector.safetensors", "last/policy.json", "metrics.jsonl"):
@@ -710,10 +686,10 @@ def test_evaluate_reports_on_photographs(world, tmp_path, stub_blazepose, capsys
     assert run(*arguments, tmp_path / "b.json") == 0 and json.loads((tmp_path / "b.json").read_text()) == report
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batches, monkeypatch, capsys):
+def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batches, stop_at, capsys):
     whole, stopped = (["sft", "--poses", world / "good.npz", "--steps", 3, "--out", tmp_path / name] for name in "ab")
     assert run(*whole) == 0
-    with interrupted(monkeypatch):
+    with stop_at(1):
         assert run(*stopped) == 130 and "stopped" in capsys.readouterr().err
     assert_one_error_line(run(*stopped), capsys.readouterr().err, "holds a run already; pass --resume")
     assert run(*stopped, "--resume") == 0

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
 
 import pytest
 import torch
@@ -28,23 +26,10 @@ def poses():
     return load_poses(DATA / "rare.npz").pose[:40]
 
 
-def run(poses, tools, out, *, steps=4, resume=False, stop_at=None, monkeypatch=None, look=None, **settings):
-    """A run from the weights that ship; `stop_at` presses Ctrl-C at that step."""
-    if stop_at is not None:
-        real = train.fresh_samples
-
-        def batch(*arguments):
-            if arguments[5] == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
-            return real(*arguments)
-
-        monkeypatch.setattr(train, "fresh_samples", batch)
-    try:
-        return train.rft(PosePolicy.from_pretrained("mini-sft"), poses, RFTConfig(steps=steps, **TINY | settings), critics=tools,
-                         out=out, resume=resume, look=look, progress=False)
-    finally:
-        if stop_at is not None:
-            monkeypatch.undo()
+def run(poses, tools, out, *, steps=4, resume=False, look=None, **settings):
+    """A run from the weights that ship."""
+    return train.rft(PosePolicy.from_pretrained("mini-sft"), poses, RFTConfig(steps=steps, **TINY | settings), critics=tools,
+                     out=out, resume=resume, look=look, progress=False)
 
 
 def lines(out):
@@ -62,10 +47,10 @@ def batch_of(policy, poses, tools, config, step=0):
     return samples, rollout, given, critics.weigh(policy, rollout, *given, samples, config)
 
 
-def test_a_run_stopped_and_resumed_ends_in_the_same_weights(poses, tools, tmp_path, monkeypatch):
+def test_a_run_stopped_and_resumed_ends_in_the_same_weights(poses, tools, tmp_path, stop_at):
     whole = run(poses, tools, tmp_path / "whole", inner_steps=2)
-    with pytest.raises(KeyboardInterrupt):
-        run(poses, tools, tmp_path / "cut", stop_at=1, monkeypatch=monkeypatch, inner_steps=2)
+    with stop_at(1), pytest.raises(KeyboardInterrupt):
+        run(poses, tools, tmp_path / "cut", inner_steps=2)
     resumed = run(poses, tools, tmp_path / "cut", resume=True, inner_steps=2)
     fresh = PosePolicy.from_pretrained("mini-sft").add_lora("rft").state_dict()
     for name, value in whole.state_dict().items():

@@ -1,8 +1,6 @@
 """Supervised training: repeatable, resumable to the bit, indifferent to how a batch is cut, and it learns."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -32,24 +30,10 @@ def poses():
     return load_poses(DATA / "rare.npz").pose[:40]
 
 
-def run(poses, body, out, *, steps=4, resume=False, stop_at=None, monkeypatch=None, **settings):
-    """A run of the mini policy; `stop_at` presses Ctrl-C at that step."""
-    config = SFTConfig(steps=steps, **TINY | settings)
-    if stop_at is not None:
-        real = train.fresh_samples
-
-        def batch(*arguments):
-            if arguments[5] == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
-            return real(*arguments)
-
-        monkeypatch.setattr(train, "fresh_samples", batch)
-    try:
-        return train.sft(PosePolicy.mini(seed=1), poses, config, body=body, out=out, validation=poses[:8], resume=resume,
-                         progress=False)
-    finally:
-        if stop_at is not None:
-            monkeypatch.undo()
+def run(poses, body, out, *, steps=4, resume=False, **settings):
+    """A run of the mini policy."""
+    return train.sft(PosePolicy.mini(seed=1), poses, SFTConfig(steps=steps, **TINY | settings), body=body, out=out,
+                     validation=poses[:8], resume=resume, progress=False)
 
 
 def lines(out):
@@ -57,10 +41,10 @@ def lines(out):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_run_stopped_and_resumed_ends_in_the_same_weights(poses, body, tmp_path, monkeypatch, share):
+def test_a_run_stopped_and_resumed_ends_in_the_same_weights(poses, body, tmp_path, stop_at, share):
     whole = run(poses, body, tmp_path / "whole", image_share=share)
-    with pytest.raises(KeyboardInterrupt):
-        run(poses, body, tmp_path / "cut", stop_at=2, monkeypatch=monkeypatch, image_share=share)
+    with stop_at(2), pytest.raises(KeyboardInterrupt):
+        run(poses, body, tmp_path / "cut", image_share=share)
     resumed = run(poses, body, tmp_path / "cut", resume=True, image_share=share)
     for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values()):
         assert torch.equal(one, two), name
