@@ -526,7 +526,7 @@ def test_how_many_people_are_in_a_photograph_is_said_and_that_nobody_is(world, t
 def test_where_blazepose_cannot_be_had_it_is_one_clear_line(world, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MINIRFT_CACHE", str(tmp_path / "cache"))
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: no network here\n")
-    monkeypatch.setattr("minirft.vision.subprocess.run", lambda *_, **__: failed)
+    monkeypatch.setattr("minirft.files.subprocess.run", lambda *_, **__: failed)
     code = run("generate", "--image", world / "photo.png", "--model", world / "seeing", "--out", tmp_path / "out")
     assert_one_error_line(code, capsys.readouterr().err, "mediapipe.* cannot be fetched from PyPI .*no network here")
 

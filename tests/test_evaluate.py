@@ -235,16 +235,22 @@ def test_each_photograph_is_asked_about_in_its_own_batch_whatever_their_number(b
     """More than a batch of fifty: every pose is held against its own picture."""
     poses = load_poses(DATA / "rare.npz").pose[::15][:55]
     album = album_of(body, poses)
-    seer = Seer(album, lambda truth: truth)
+
+    def bent(truth):  # arms and legs a little wrong
+        turn = roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, 0.4]))
+        limbs = [JOINT[f"{side}_{part}"] for side in ("left", "right") for part in ("shoulder", "hip")]
+        return truth.index_copy(1, torch.tensor(limbs), truth[:, limbs] @ turn)
+
+    seer = Seer(album, bent)
     report = evaluate.evaluate_pictures(seer, album, body=body, seed=3, name="its name", progress=False)
-    assert report["pictures"] == 55 and report["model"] == "its name" and report["misfit"]["mean"] < 0.03
+    assert report["pictures"] == 55 and report["model"] == "its name" and report["misfit"]["mean"] < 0.1
     assert report["misfit"]["refined"] < 0.6 * report["misfit"]["mean"]  # each to its own landmarks
-    assert report["mpjpe_mm"]["mean"] < 70 and len(seer.asked) == 55
+    assert report["mpjpe_mm"]["refined"] < 0.9 * report["mpjpe_mm"]["mean"] and len(seer.asked) == 55
     assert all(torch.equal(picture.features, album.tokens[i]) and picture.pixels is None
                for i, (_, picture) in enumerate(seer.asked))
     questions = [question for question, _ in seer.asked]
     assert set(questions) <= set(SHOWN) and len(set(questions)) > 3
-    again = Seer(album, lambda truth: truth)
+    again = Seer(album, bent)
     evaluate.evaluate_pictures(again, album, body=body, seed=3, progress=False)
     assert questions == [question for question, _ in again.asked]
 
