@@ -138,7 +138,7 @@ def test_a_person_seen_is_rewarded_for_joints_and_nothing_that_sentences_are_rew
         assert of_poses[name][shown].abs().max() == 0
     for name in ("joint", "aligned"):
         assert of_poses[name][~shown].abs().max() == 0 and (of_poses[name][shown & posed] > 0).all()
-    assert (of_poses["aligned"] >= of_poses["joint"]).float().mean() > 0.99  # aligned, a pose can hardly be further off
+    assert (of_poses["aligned"] >= 0.9 * of_poses["joint"]).all()  # aligned (by squares), a pose can hardly be further off
     row = (shown & posed).nonzero()[0, 0]
     drawn = rollout.pose[posed[:row].sum()]
     truth = tools.body.joints(samples[row // config.group_size].pose)
