@@ -155,18 +155,18 @@ def sft(arguments):
     if arguments.base == "mini":
         policy = PosePolicy.mini(seed=arguments.seed)
     elif _is_backbone(arguments.base):
-        policy = PosePolicy.from_backbone(arguments.base, four_bit=_dial(arguments, 12).four_bit, side=dial(arguments.vram).side,
-                                          device=arguments.device, seed=arguments.seed)
+        arguments.vram = arguments.vram or 12
+        setting = dial(arguments.vram)
+        policy = PosePolicy.from_backbone(arguments.base, four_bit=setting.four_bit, side=setting.side, device=arguments.device,
+                                          seed=arguments.seed)
     else:
         policy = PosePolicy.from_pretrained(arguments.base, device=arguments.device)
     encoder = _encoder(arguments)
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr or (2e-3 if policy.raw is None else 2e-4),
                              image_share=arguments.image_share, see=arguments.see)
     if arguments.vram:
-        setting = _dial(arguments)
+        setting = _turn_dial(arguments.vram, policy)
         config = replace(config, micro_batch=setting.micro_batch * setting.group_size)
-        if setting.checkpointing:
-            policy.checkpoint_gradients()
     album = _album(arguments)
     if album:
         policy.face(album.tokens.shape[1:])
@@ -206,10 +206,8 @@ def rft(arguments):
 
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if arguments.vram:
-        setting = _dial(arguments)
+        setting = _turn_dial(arguments.vram, policy)
         config = replace(config, group_size=setting.group_size, micro_batch=setting.micro_batch)
-        if setting.checkpointing:
-            policy.checkpoint_gradients()
     critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
     train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
               resume=arguments.resume)
@@ -291,11 +289,13 @@ def _is_backbone(name):
     return find_checkpoint(name) is None and (hub or (Path(name) / "config.json").is_file())
 
 
-def _dial(arguments, default=None):
-    """The dial's setting, said aloud."""
-    arguments.vram = arguments.vram or default
-    print(f"--vram {arguments.vram}: {dial(arguments.vram)}")
-    return dial(arguments.vram)
+def _turn_dial(vram, policy):
+    """The dial's setting, said aloud, and put to work on the policy."""
+    setting = dial(vram)
+    print(f"--vram {vram}: {setting}")
+    if setting.checkpointing:
+        policy.checkpoint_gradients()
+    return setting
 
 
 def _album(arguments):

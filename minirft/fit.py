@@ -1,7 +1,7 @@
 """A pose and a photograph held against each other: where the body's landmarks fall in it, and how far from those seen there.
 
-The camera is weak perspective: a scale and a shift, the best there are for the pose. Good for choosing among poses and for
-a last correction of one; what lies in depth, landmarks in a picture do not tell. A person here is a vision.Person, or many
+The camera is weak perspective: a scale and a shift, the best there are for the pose; only `refine` also looks for how far away
+it is. Good for a last correction of a pose; what lies in depth, landmarks in a picture do not tell. A person here is a vision.Person, or many
 in one, of arrays (..., 33, 2) and (..., 33) that broadcast with the poses.
 """
 
@@ -72,9 +72,9 @@ def misfit(body, pose, person):
 def refine(body, pose, std, person, *, steps=60, rate=0.02):
     """Move poses (..., 24, 3, 3) to where landmarks and policy agree best. Returns (..., 24, 3, 3).
 
-    The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. A landmark's error is of size OFF with long tails, so
-    that one which is far off pulls no more than others. The camera has perspective and is some AWAY metres off. The root stays:
-    turned to please landmarks in a picture, a body more often turns the wrong way in depth.
+    The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. A landmark's error is of size OFF with
+    long tails, so that one which is far off pulls no more than others. The camera has perspective and is some AWAY metres off.
+    The root stays: turned to please landmarks in a picture, a body more often turns the wrong way in depth.
     """
     start, limbs = to_6d(pose[..., :22, :, :]).flatten(-2), torch.ones(132).to(pose)
     limbs[:6] = 0

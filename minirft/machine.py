@@ -31,7 +31,7 @@ class Dial:
 
 
 DIAL = {8: Dial(True, 224, 4, 1, True), 12: Dial(True, 224, 8, 1, True), 16: Dial(True, 336, 8, 2, True), 24: Dial(True, 448, 8, 4, False)}
-# GiB of weights, four bits and bf16: the language model's layers, what stays in bf16 (embeddings, vision tower), in billions.
+# Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower).
 BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98),
          "llava-hf/llava-1.5-7b-hf": (6.48, 0.58), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76)}
 ROOM = 2.5  # GiB for activations, the cache, adapters and their moments, at the dial's settings

@@ -126,6 +126,13 @@ def table(reports, arms):
     return "\n".join(lines) + "\n\nSeeds: " + ", ".join(f"{arm} {len(rows)}" for arm, rows in shown.items()) + "."
 
 
+def gains(reports):
+    """What rft has less than sft+ in each seed, mm, a line a metric."""
+    for name, path in list(ROWS.items())[:8]:
+        less = [read(reports["rft"][seed], path) - read(reports["sft+"][seed], path) for seed in reports["rft"] if seed in reports["sft+"]]
+        yield f"{name}: {', '.join(f'{value:+.1f}' for value in less)}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sft"), parser.add_argument("--seed", type=int, default=0)
@@ -141,6 +148,8 @@ def main():
     for arms in (ARMS, ABLATION):
         if set(arms) & set(reports):
             print(table(reports, arms), end="\n\n")
+    if {"rft", "sft+"} <= set(reports):
+        print("rft less sft+, seed by seed:", *gains(reports), sep="\n")
 
 
 if __name__ == "__main__":

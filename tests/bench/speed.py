@@ -22,7 +22,7 @@ from transformers import (AutoImageProcessor, AutoModelForImageTextToText, AutoT
                           LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, Qwen2_5_VLConfig)
 
 from minirft import policy as policies
-from minirft import rewards, train
+from minirft import train
 from minirft.body import DATA, load_body
 from minirft.critics import Critics, give_rewards, rft_loss, weigh
 from minirft.data import Sample, words
