@@ -337,13 +337,22 @@ def smol():
 
 
 @pytest.mark.slow
-def test_a_real_language_model_still_speaks_in_four_bits_and_learns_to_pose(smol, poses, body, tmp_path):
+def test_a_real_language_model_still_speaks_in_four_bits_learns_to_pose_and_is_aligned(smol, poses, body, tmp_path):
     rollout = smol.sample(["What is the capital of France?"], temperature=0.0, max_tokens=8, generator=torch.Generator())
     assert "Paris" in smol.decode(rollout)[0]
     assert sum(type(m).__name__ == "Linear4bit" for m in smol.modules()) == 30 * 7
     config = train.SFTConfig(steps=12, batch_size=4, micro_batch=4, warmup=2, lr=2e-3, talk_share=0.0)
-    train.sft(smol, poses[:4], config, body=body, out=tmp_path, progress=False)
-    history = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    train.sft(smol, poses[:4], config, body=body, out=tmp_path / "sft", progress=False)
+    history = [json.loads(line) for line in (tmp_path / "sft" / "metrics.jsonl").read_text().splitlines()]
     assert history[-1]["text"] < 0.7 * history[0]["text"] and history[-1]["rotation"] < history[0]["rotation"]
-    adapter = tmp_path / "last" / "sft" / "adapter_model.safetensors"
-    assert adapter.stat().st_size < 30e6 and json.loads((tmp_path / "last" / "policy.json").read_text())["base"] == "smol"
+    adapter = tmp_path / "sft" / "last" / "sft" / "adapter_model.safetensors"
+    assert adapter.stat().st_size < 30e6 and json.loads((tmp_path / "sft" / "last" / "policy.json").read_text())["base"] == "smol"
+
+    taught, tokens = PosePolicy.from_pretrained(tmp_path / "sft"), smol.encode(QUESTIONS, [f"Here is the pose: {POSE}"] * 3)
+    assert same(taught, smol.eval(), tokens)
+    config = train.RFTConfig(steps=1, prompts=2, poses_per_answer=4, talk_share=0.0, lr=1e-2)
+    train.rft(taught, poses[:4], config, critics=Critics.load(body), out=tmp_path / "rft", progress=False)
+    aligned = PosePolicy.from_pretrained(tmp_path / "rft")
+    assert aligned.adapters == ["sft", "rft"] and same(aligned, taught, tokens) and not same(aligned, smol, tokens)
+    with aligned.reference():
+        assert same(aligned, smol, tokens)
