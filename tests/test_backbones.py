@@ -22,7 +22,8 @@ from minirft.body import DATA, InputError, load_body
 from minirft.cli import main
 from minirft.critics import Critics
 from minirft.data import POSE, Picture, load_poses
-from minirft.policy import PosePolicy, Tokens
+from minirft.policy import PosePolicy
+from minirft.rollout import Tokens
 from minirft.smol import fetch_smol
 
 TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,

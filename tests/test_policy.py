@@ -10,7 +10,8 @@ from transformers import LlavaForConditionalGeneration
 
 from minirft.body import DATA, InputError
 from minirft.data import POSE, Picture
-from minirft.policy import PosePolicy, Tokens, _take, to_pose
+from minirft.policy import PosePolicy, _take
+from minirft.rollout import Tokens, to_pose
 
 QUESTIONS = ["raise both arms", "kneel on the left knee and put your hands on your hips, please", "hello"]
 
