@@ -26,6 +26,23 @@ def shared():
     return folder
 
 
+@pytest.fixture(scope="session")
+def body():
+    """The open body."""
+    from minirft.body import load_body
+
+    return load_body()
+
+
+@pytest.fixture(scope="session")
+def poses():
+    """Forty poses (40, 24, 3, 3) that kneel, lie, fold their arms."""
+    from minirft.body import DATA
+    from minirft.data import load_poses
+
+    return load_poses(DATA / "rare.npz").pose[:40]
+
+
 @pytest.fixture
 def stop_at(monkeypatch):
     """stop_at(step): inside, a training is told to stop as the batch of that step is drawn, by Ctrl-C or another signal."""

@@ -8,7 +8,7 @@ from PIL import Image
 
 from minirft import answer
 from minirft.answer import answer_photo, pick, write_meshes
-from minirft.body import DATA, InputError, load_body, to_6d, to_matrix
+from minirft.body import DATA, InputError, to_6d, to_matrix
 from minirft.data import load_poses
 from minirft.fit import camera, landmarks, misfit
 from minirft.policy import PosePolicy
@@ -16,11 +16,6 @@ from minirft.policy import PosePolicy
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # upright, looking into the camera
 SIZE = 300, 240  # pixels of the photograph
 ASK = "What is the pose of this person?"
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_stri
 
 from minirft import train
 from minirft.backbones import FAMILIES, load_backbone
-from minirft.body import DATA, InputError, load_body
+from minirft.body import DATA, InputError
 from minirft.cli import main
 from minirft.critics import Critics
-from minirft.data import POSE, Picture, load_poses
+from minirft.data import POSE, Picture
 from minirft.policy import PosePolicy
 from minirft.rollout import Tokens
 from minirft.smol import fetch_smol
@@ -173,16 +173,6 @@ def test_what_is_sampled_is_scored_alike_with_a_shared_prompt_and_with_a_plain_f
     rows = {k: v.repeat_interleave(5, 0) for k, v in vars(rollout).items() if k.startswith("prompt") and v is not None}
     plain = policy.score(Tokens(answer=rollout.answer, answer_mask=rollout.answer_mask, **rows))
     torch.testing.assert_close(plain.text_logp, scores.text_logp, rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
-
-
-@pytest.fixture(scope="module")
-def poses():
-    return load_poses(DATA / "rare.npz").pose[:40]
 
 
 def same(one, two, tokens):

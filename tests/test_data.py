@@ -9,12 +9,7 @@ import pytest
 import torch
 
 from minirft import captions, data
-from minirft.body import DATA, InputError, load_body
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
+from minirft.body import DATA, InputError
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,13 @@ import torch
 from PIL import Image
 
 from minirft import evaluate
-from minirft.body import DATA, JOINT, InputError, load_body, to_6d
+from minirft.body import DATA, JOINT, InputError, to_6d
 from minirft.data import SHOWN, PoseSet, load_poses, to_picture
 from minirft.files import write_json
 from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.snapshots import TENSORS, Album, snapshot
 from minirft.vision import BlazePose, Region, tokens
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import roma
 import torch
 
-from minirft.body import DATA, JOINT, flip_pose, load_body
+from minirft.body import DATA, JOINT, flip_pose
 from minirft.data import load_poses
 from minirft.fit import SURE, camera, landmarks, misfit, refine, residuals
 from minirft.snapshots import simulate_landmarks
@@ -15,11 +15,6 @@ FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # the root of a body that 
 ARM = [NAMES.index(f"left_{part}") for part in ("elbow", "wrist", "pinky", "index", "thumb")]
 HAND, LEGS = ARM[1:], slice(NAMES.index("left_hip"), None)
 SHOULDERS = [NAMES.index("left_shoulder"), NAMES.index("right_shoulder")]
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import roma
 import torch
 
 from minirft import captions
-from minirft.body import DATA, JOINT, JOINT_NAMES, InputError, canonical_yaw, from_6d, load_body, to_6d, to_axis_angle, to_matrix
+from minirft.body import DATA, JOINT, JOINT_NAMES, InputError, canonical_yaw, from_6d, to_6d, to_axis_angle, to_matrix
 from minirft.files import load_npz
 from minirft.prior import PosePrior
 
@@ -21,11 +21,6 @@ _SPEC.loader.exec_module(searching)
 @pytest.fixture(scope="module")
 def prior():
     return PosePrior.load()
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 @pytest.fixture(scope="module")

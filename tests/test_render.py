@@ -11,16 +11,11 @@ import torch
 import trimesh
 from PIL import Image
 
-from minirft.body import JOINT, InputError, load_body, to_matrix
+from minirft.body import JOINT, InputError, to_matrix
 from minirft.render import (SHEET_LIMIT, camera_axes, draw_over, mesh_image, photo_sheet, pose_sheet, rasterise,
                             skeleton_axes, write_mesh)
 
 RED, WHITE = (1.0, 0.1, 0.1), (1.0, 1.0, 1.0)
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 def pose(**turns):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from minirft import captions, critics, evaluate, rewards, train
-from minirft.body import DATA, InputError, load_body
+from minirft.body import InputError, load_body
 from minirft.critics import Critics
-from minirft.data import Sample, load_poses
+from minirft.data import Sample
 from minirft.policy import PosePolicy
 from minirft.train import RFTConfig
 
@@ -19,11 +19,6 @@ TINY = {"prompts": 6, "group_size": 3, "poses_per_answer": 4, "micro_batch": 4, 
 @pytest.fixture(scope="module")
 def tools():
     return Critics.load(load_body())
-
-
-@pytest.fixture(scope="module")
-def poses():
-    return load_poses(DATA / "rare.npz").pose[:40]
 
 
 def run(poses, tools, out, *, steps=4, resume=False, look=None, **settings):

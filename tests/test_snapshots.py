@@ -9,18 +9,13 @@ import torch
 from PIL import Image
 
 from minirft import snapshots
-from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, from_6d, load_body, to_6d
+from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, from_6d, to_6d
 from minirft.data import load_poses
 from minirft.fit import misfit
 from minirft.render import rasterise
 from minirft.snapshots import (HIPS, LIMB_OF, TENSORS, exam_album, lean, load_album, make_album, photograph,
                                simulate_landmarks, snapshot)
 from minirft.vision import NAMES, BlazePose, tokens
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from minirft import captions, train
-from minirft.body import InputError, from_6d, load_body
-from minirft.data import load_poses
+from minirft.body import InputError, from_6d
 from minirft.lesson import Specialist, pose_losses
 from minirft.policy import PosePolicy
 from minirft.snapshots import simulate_landmarks
@@ -16,18 +15,6 @@ from minirft.train import SFTConfig
 from minirft.vision import Projector
 
 TINY = {"batch_size": 6, "micro_batch": 3, "warmup": 2, "validate_every": 2, "save_every": 2}
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
-
-
-@pytest.fixture(scope="module")
-def poses():
-    from minirft.body import DATA
-
-    return load_poses(DATA / "rare.npz").pose[:40]
 
 
 def run(poses, body, out, *, steps=4, resume=False, **settings):
