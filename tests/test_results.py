@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from minirft.body import DATA
+from minirft.data import load_poses
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +25,11 @@ def script(name):
 @pytest.fixture(scope="module")
 def bench():
     return script("alignment")
+
+
+@pytest.fixture(scope="module")
+def poses():
+    return load_poses(DATA / "rare.npz").pose[::50]
 
 
 def test_the_readmes_tables_of_alignment_are_printed_from_the_stored_reports(bench):
@@ -54,5 +63,44 @@ def test_gains_are_taken_seed_by_seed(bench):
 
     told = bench.gains({"hygrpo": {"0": report(60, 0.8, 60, 100), "1": report(70, 0.9, 50, 90)},
                         "sft+": {"1": report(50, 0.8, 40, 180), "2": report(1, 0.1, 1, 1)}})
-    assert "points: +20.0 (+20.0 to +20.0)" in told and "points: +10.0 (+10.0 to +10.0)" in told
-    assert "far: 1.25 (1.25 to 1.25)" in told and "left: 0.50 (0.50 to 0.50)" in told
+    assert "recall, points: +20.0" in told and "rewarded, points: +10.0" in told and "far: 1.25" in told and "left: 0.50" in told
+
+
+def test_the_readmes_tables_of_evidence_and_peers_are_printed_from_the_stored_reports():
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    evidence, peers = script("evidence"), script("peers")
+    others = {peer: rows["0"] for peer, rows in peers.stored(peers.RESULTS, peers.PEERS).items()}
+    reports = evidence.reports_in(evidence.RESULTS)
+    for table in (evidence.table(reports, evidence.TABLES["Each part left out"]), peers.table(others)):
+        printed = [line for line in table.splitlines() if line.startswith("|")]
+        assert len(printed) > 5 and [line for line in printed if line not in shown] == []
+
+
+def test_every_short_arm_and_every_peer_was_asked_the_same():
+    evidence, peers = script("evidence"), script("peers")
+    every = [*evidence.reports_in(evidence.RESULTS).values(), *peers.stored(peers.RESULTS, peers.PEERS).values()]
+    for field in ("prompts", "seed", "draws", "body", "joints"):
+        assert len({report[field] for rows in every for report in rows.values()}) == 1
+    assert len({round(report["nearest_real_mm"]["real"], 3) for rows in every for report in rows.values()}) == 1
+
+
+def test_an_interval_of_three_is_students():
+    interval = script("alignment").interval
+    stats = pytest.importorskip("scipy.stats")
+    values = [60.0, 62.0, 67.0]
+    low, high = stats.t.interval(0.95, 2, loc=63.0, scale=stats.sem(values))
+    assert interval(values) == f"63.0 ± {(high - low) / 2:.1f}" and interval([1.25], ".2f") == "1.25"
+
+
+def test_a_cvae_learns_to_read(poses, body):
+    peers = script("peers")
+    taught = peers.teach_cvae(poses, body, seed=0, steps=40, batch=16)
+    pose = taught.generate(["raise both arms", "kneel on both knees"], n=3, seed=0)[0]
+    again = taught.generate(["raise both arms", "kneel on both knees"], n=3, seed=0)[0]
+    assert pose.shape == (2, 3, 24, 3, 3) and torch.equal(pose, again) and not torch.equal(pose[:, 0], pose[:, 1])
+    assert (body.joints(pose[:, 0]) - body.joints(poses).mean(0)).norm(dim=-1).mean() < 0.3  # metres: no noise any more
+
+
+def test_retrieval_shows_training_poses_the_likest_first(poses, body):
+    shown = script("peers").retrieve(poses, body).generate(["kneel on both knees"], n=4)[0][0]
+    assert all((poses == pose).flatten(1).all(1).any() for pose in shown) and len({pose.sum().item() for pose in shown}) == 4

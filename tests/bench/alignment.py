@@ -1,19 +1,21 @@
 """Does HyGRPO align? Arms that branch from several SFT models, judged on subjects that none of them has seen.
 
-    python tests/bench/alignment.py --sft data/seeds/sft-1 --seed 1 --poses train.npz --test test.npz --out WORK   # resumes
-    python tests/bench/alignment.py                                                                       # prints the table
+    python tests/bench/alignment.py --seed 1 --poses train.npz --test test.npz --out WORK    # resumes
+    python tests/bench/alignment.py                                                 # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
 sampling and rewards counted; the others take the same number of steps. hygrpo-exact differs from hygrpo in Delta's groups:
 the poses of one answer instead of all of a prompt's. Some fifty CPU-minutes a seed. Each arm writes
-data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. Seed 0 is mini-sft,
-1 and 2 are data/seeds/, of commit 2b3aebd in the reports there are; data/README.md says how they, train.npz and test.npz are made.
+data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
+from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
+data/README.md says how they, train.npz and test.npz are made.
 """
 
 import argparse
 import contextlib
 import json
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
@@ -32,6 +34,19 @@ ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
 ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1", "hygrpo-exact")  # hygrpo first: its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
+BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
+COMMIT = "2b3aebd"
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's, by how many seeds there are
+
+
+def base(seed, out):
+    """The folder of an SFT model that has learnt from sentences alone: what data/ held before its models learnt to see."""
+    folder = out / "bases" / BASES[seed]
+    if not (folder / "policy.json").exists():
+        (out / "bases").mkdir(parents=True, exist_ok=True)
+        archive = subprocess.run(["git", "archive", COMMIT, BASES[seed]], cwd=DATA.parent, stdout=subprocess.PIPE, check=True)
+        subprocess.run(["tar", "-x", "-C", out / "bases"], input=archive.stdout, check=True)
+    return folder
 
 
 def align(sft, arm, poses, body, *, seed, steps, out):
@@ -73,8 +88,8 @@ def go_on(sft, poses, body, *, seed, seconds, out, album=None, **settings):
 
 
 def timed(loop, sft, poses, config, out, **others):
-    """A training loop from the SFT checkpoint on; CPU-seconds are kept beside the run, so that a resumed one adds up."""
-    policy, clock = PosePolicy.from_pretrained(sft), out / "seconds.json"
+    """A training loop from an SFT checkpoint or a policy on; CPU-seconds are kept beside the run, so that a resumed one adds up."""
+    policy, clock = sft if isinstance(sft, PosePolicy) else PosePolicy.from_pretrained(sft), out / "seconds.json"
     spent, began = json.loads(clock.read_text()) if clock.exists() else 0.0, time.process_time()
     try:
         loop(policy, poses, config, out=out, resume=(out / "last").exists(), **others)
@@ -88,18 +103,19 @@ def timed(loop, sft, poses, config, out, **others):
 def bench(arguments):
     torch.set_num_threads(1)  # CPU-seconds mean the same whatever else the machine does
     body, test, seed = load_body(), load_poses(arguments.test), arguments.seed
+    sft = base(seed, arguments.out)
     poses = torch.cat([load_poses(arguments.poses).pose, load_poses(DATA / "rare.npz").pose])
     for arm in [arm for arm in ORDER if arm in arguments.arms]:
         report, work = arguments.results / f"{seed}-{arm}.json", arguments.out / f"{seed}-{arm}"
         if report.exists():
             continue
         if arm == "sft":
-            policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
+            policy, seconds = PosePolicy.from_pretrained(sft), 0.0
         elif arm == "sft+":
             budget = json.loads((arguments.results / f"{seed}-hygrpo.json").read_text())["cpu_seconds"]
-            policy, seconds = go_on(arguments.sft, poses, body, seed=seed, seconds=budget, out=work)
+            policy, seconds = go_on(sft, poses, body, seed=seed, seconds=budget, out=work)
         else:
-            policy, seconds = align(arguments.sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)
+            policy, seconds = align(sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)
         measured = evaluate(policy.eval(), test, body=body, name=f"{arm} of SFT seed {seed}")
         report.parent.mkdir(parents=True, exist_ok=True)
         steps = 0 if arm == "sft" else json.loads((work / ("run" if arm == "sft+" else "") / "config.json").read_text())["steps"]
@@ -125,14 +141,15 @@ ROWS = {
     "plausible, %": lambda r, c: 100 * r["plausible"][c],
     "nearest real pose, mm": lambda r, c: r["nearest_real_mm"][c],
     "MPJPE, mm": lambda r, c: r["mpjpe_mm"][c],
-    "diversity of samples, mm": lambda r, c: r["diversity_mm"].get(c),
-    "CPU-seconds": lambda r, c: r["cpu_seconds"] if c == "mean" else None,
 }
 
 
-def over(values, form):
-    """The mean over seeds, and the smallest and the largest."""
-    return f"{statistics.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+def interval(values, form=".1f"):
+    """The mean over seeds and half the width of its 95 % interval (Student's t); of one seed the value alone."""
+    if len(values) < 2:
+        return f"{values[0]:{form}}"
+    half = T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values):{form}} ± {half:{form.lstrip('+')}}"
 
 
 def gains(reports):
@@ -142,47 +159,46 @@ def gains(reports):
     def differences(name):
         return [ROWS[name](ours, "mean") - ROWS[name](theirs, "mean") for ours, theirs in pairs]
 
-    def ratios(name, column):
-        return [ROWS[name](ours, column) / ROWS[name](theirs, column) for ours, theirs in pairs]
+    def ratios(read):
+        return [read(ours) / read(theirs) for ours, theirs in pairs]
 
     return "\n".join(["hygrpo over sft+, seed by seed:",
-                      f"- judge, mean recall, points: {over(differences('judge, mean recall, %'), '+.1f')}",
-                      f"- statements never rewarded, points: {over(differences('statements never rewarded, %'), '+.1f')}",
-                      f"- nearest real pose, times as far: {over(ratios('nearest real pose, mm', 'mean'), '.2f')}",
-                      f"- diversity of samples, share that is left: {over(ratios('diversity of samples, mm', 'samples'), '.2f')}"])
+                      f"- judge, mean recall, points: {interval(differences('judge, mean recall, %'), '+.1f')}",
+                      f"- statements never rewarded, points: {interval(differences('statements never rewarded, %'), '+.1f')}",
+                      f"- nearest real pose, times as far: {interval(ratios(lambda r: r['nearest_real_mm']['mean']), '.2f')}",
+                      f"- diversity of samples, share that is left: {interval(ratios(lambda r: r['diversity_mm']['samples']), '.2f')}"])
 
 
-def table(reports):
-    """{arm: {seed: report}} as Markdown: the mean over seeds with the smallest and the largest in brackets."""
-    lines = []
+def table(reports, arms):
+    """Markdown, a row an arm: the mean pose, one draw, and the real poses asked about."""
+    arms = [arm for arm in arms if arm in reports]
+    lines = ["| | " + " | ".join(ROWS) + " | diversity, mm | CPU-seconds |", "|---" * (len(ROWS) + 3) + "|"]
     for column in ("mean", "samples"):
-        lines += [f"\n| {'mean pose' if column == 'mean' else 'one draw'} | " + " | ".join(reports) + " | real poses |",
-                  "|---" * (len(reports) + 2) + "|"]
-        for name, read in ROWS.items():
-            values = {arm: [read(r, column) for r in rows.values()] for arm, rows in reports.items()}
-            real = read(next(iter(next(iter(reports.values())).values())), "real")
-            if None in [value for row in values.values() for value in row]:
-                continue
-            cells = [over(v, ".1f") for v in values.values()]
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {'' if real is None else f'{real:.1f}'} |")
-    seeds = ", ".join(f"{arm} {len(rows)}" for arm, rows in reports.items())
-    return "\n".join(lines) + f"\n\nSFT seeds: {seeds}."
+        for arm in arms:
+            rows = list(reports[arm].values())
+            cells = [interval([ROWS[name](report, column) for report in rows]) for name in ROWS]
+            more = [interval([report["diversity_mm"]["samples"] for report in rows]) if column == "samples" else "",
+                    interval([report["cpu_seconds"] for report in rows], ".0f")]
+            lines.append(f"| {arm}, {'mean pose' if column == 'mean' else 'a draw'} | " + " | ".join(cells + more) + " |")
+    real = next(iter(reports[arms[0]].values()))
+    lines.append("| real poses | " + " | ".join(f"{ROWS[name](real, 'real'):.1f}" for name in ROWS) + f" | {real['diversity_mm']['real']:.1f} | |")
+    return "\n".join(lines) + "\n\nSFT seeds: " + ", ".join(f"{arm} {len(reports[arm])}" for arm in arms) + "."
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sft"), parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, choices=BASES, default=0)
     parser.add_argument("--poses"), parser.add_argument("--test"), parser.add_argument("--out", type=Path)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--steps", type=int, default=train.RFTConfig().steps)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if arguments.sft:
+    if arguments.poses:
         bench(arguments)
     reports = stored(arguments.results)
     if not reports:
-        parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --test and --out to make some")
-    print(table(reports))
+        parser.error(f"{arguments.results} holds no reports; give --poses, --test and --out to make some")
+    print(table(reports, ARMS))
     if {"hygrpo", "sft+"} <= set(reports):
         print(gains(reports))
 

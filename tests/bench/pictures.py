@@ -19,7 +19,7 @@ from pathlib import Path
 
 import photographs
 import torch
-from alignment import go_on, over, stored, timed
+from alignment import go_on, interval, stored, timed
 
 from minirft import train
 from minirft.body import DATA, load_body
@@ -116,12 +116,12 @@ def read(report, path):
 
 
 def table(reports, arms):
-    """{arm: {seed: report}} as Markdown: the mean over seeds with the smallest and the largest in brackets."""
+    """{arm: {seed: report}} as Markdown: the mean over seeds and its 95 % interval."""
     shown = {arm: list(reports[arm].values()) for arm in arms if arm in reports}
     lines = ["| | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for name, path in ROWS.items():
         values = [[read(report, path) for report in rows] for rows in shown.values()]
-        cells = ["" if None in row else over(row, ".1f") if len(row) > 1 else f"{row[0]:.1f}" for row in values]
+        cells = ["" if None in row else interval(row) for row in values]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n\nSeeds: " + ", ".join(f"{arm} {len(rows)}" for arm, rows in shown.items()) + "."
 
