@@ -108,8 +108,10 @@ photo = Image.fromarray(shot.image)
 def true_person(shot):
     points, joints = fit.landmarks(body, shot.pose), body.joints(shot.pose)
     scale = (shot.pixels.std(0) / joints[:, :2].std(0)).mean()
-    image = scale * (points - joints.mean(0))[:, :2] + shot.pixels.mean(0)
-    return Person(image.numpy(), points.numpy(), np.full(33, 0.9), 1.0, Region.whole(photo))
+    image = (scale * (points - joints.mean(0))[:, :2] + shot.pixels.mean(0)).numpy()
+    middle = shot.pixels[0].numpy()  # the pelvis
+    region = Region(middle, 2.5 * np.linalg.norm(image - middle, axis=1).max(), 0.0)
+    return Person(image, points.numpy(), np.full(33, 0.9), 1.0, region)
 
 
 try:
