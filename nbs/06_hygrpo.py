@@ -335,9 +335,10 @@ SENTENCE = "Kneel on your left knee, both arms stretched out to the sides."
 
 
 def same_dice():
-    return policy.generate([SENTENCE], n=2, seed=4)[0][0, 1]  # (24, 3, 3), the first draw
+    return policy.generate([SENTENCE], n=2, seed=0)[0][0, 1]  # (24, 3, 3), the first draw
 
 
+# %%
 def align(batches, weights, *, lr):
     optimizer, log = torch.optim.Adam(trained, lr=lr), []
     for step, batch in enumerate(batches):
