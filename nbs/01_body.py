@@ -11,9 +11,9 @@
 # ---
 
 # %% [markdown]
-# # 01 · What are 24 rotations?
+# # 01 · A body from 24 rotations
 #
-# A pose in minirft is a tensor of shape `(24, 3, 3)`: one rotation for each joint of a body, and nothing else. No positions, no
+# **What are 24 rotations?** A pose in minirft is a tensor of shape `(24, 3, 3)`: one rotation for each joint of a body, and nothing else. No positions, no
 # limb lengths. This notebook starts from one rotation, hangs 24 of them on a tree, gets joints and a skin out of them, and
 # shows three ways in which rotations, which look like any nine numbers, are not like any nine numbers.
 #
@@ -30,6 +30,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from minirft.body import (JOINT, JOINT_NAMES, MIRROR, PARENTS, canonical_yaw, flip_pose, from_6d, load_body, to_6d,
                           to_axis_angle, to_matrix)
 from minirft.render import pose_sheet
+from minirft.viewer import Turntable
 
 # %matplotlib inline
 set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})  # small enough to keep in the notebook
@@ -87,6 +88,22 @@ torch.testing.assert_close(rotation.T @ rotation, torch.eye(3), atol=1e-5, rtol=
 assert torch.equal(to_6d(quarter), torch.tensor([0.0, 0, -1, 0, 1, 0])), "columns, not rows"
 
 # %% [markdown]
+# The two columns of any six numbers, and of the rotation that is made of them: the first keeps its direction, the second is set
+# upright on it, within their common plane.
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(9, 2.4))
+for ax, seed in zip(axes, (3, 4, 9)):
+    pair = torch.randn(6, generator=torch.Generator().manual_seed(seed)).view(2, 3)
+    upright = gram_schmidt(pair.flatten())[:, :2].T
+    for vectors, style in ((pair, ":"), (upright, "-")):
+        for (x, y), color in zip((vectors @ upright.T).tolist(), ("C0", "C1")):  # in the plane in which both pairs lie
+            ax.plot([0, x], [0, y], style, color=color, lw=2)
+    ax.set(aspect="equal", xlim=(-1, 2.5), ylim=(-1.2, 1.7))
+axes[0].set_title("dotted: any two columns; drawn: the rotation's", fontsize=9, loc="left")
+plt.show()
+
+# %% [markdown]
 # ## 24 of them, on a tree
 #
 # Each joint hangs from a parent. Its rotation is *local*: relative to the parent, as "bend the elbow" is.
@@ -100,6 +117,7 @@ def print_tree(joint=0, depth=0):
 
 
 print_tree()
+assert len(PARENTS) == 24 and all(parent < joint for joint, parent in enumerate(PARENTS))  # parents come first
 
 # %% [markdown]
 # What the tree knows besides is where the joints are when nothing is turned: the *rest pose* `body.rest`, `(24, 3)` metres. Y
@@ -171,6 +189,12 @@ print("joints", tuple(ours.shape), "largest difference to smplx:", f"{(ours - th
 vertices = body.vertices(poses)
 print("vertices", tuple(vertices.shape), " faces", tuple(body.faces.shape))
 pose_sheet(body, poses, ["wave", "chair", "bow"])
+
+# %% [markdown]
+# Turn one of them: in JupyterLab, drag it with the mouse. Is it the right hand that waves?
+
+# %%
+Turntable(body, poses[:1], ["wave"])
 
 # %% [markdown]
 # **One rotation moves everything below it.** Turn the left shoulder only, in five steps; elbow, wrist and hand come along
@@ -295,7 +319,7 @@ print("hand from elbow (left, up, front), metres:", [round(x, 2) for x in ahead.
 #
 # </details>
 #
-# Next: [02_words](02_words.ipynb), what can be said of a pose, and is it true?
+# Next: [02_words](02_words.ipynb), what can be said of a pose.
 
 # %%
 import sys

@@ -10,9 +10,9 @@
 #     name: python3
 # ---
 # %% [markdown]
-# # 02 · What can be said of a pose, and is it true?
+# # 02 · What can be said of a pose
 #
-# Poses are easy to come by, sentences about them are not, and a person who writes one by hand cannot check a million. So
+# **And is it true?** Poses are easy to come by, sentences about them are not, and a person who writes one by hand cannot check a million. So
 # minirft turns it round: measure the body, let every true measurement become a *statement*, let statements become English.
 # Whoever can say a thing this way can also **check** it. That checker is the examiner of every model here, and later its
 # reward.
@@ -90,6 +90,12 @@ print({name: f"{a:.0f}°" for name, a in zip(names, (angles * 180 / torch.pi).to
 over = measures[:, captions.QUANTITIES.index("right_hand_over_skull")]
 print({name: f"{o:+.2f} m" for name, o in zip(names, over.tolist())})
 print(len(captions.QUANTITIES), "measures, for example", *captions.QUANTITIES[::25])
+figure, axes = plt.subplots(figsize=(6, 2.6))
+for angle, above, name in zip((angles * 180 / torch.pi).tolist(), over.tolist(), names):
+    axes.plot(angle, above, "o")
+    axes.annotate(name, (angle, above), xytext=(-8, 0), textcoords="offset points", ha="right", va="center")
+axes.set(xlabel="right elbow, degrees", ylabel="hand above head, m", xlim=(20, 190))
+plt.show()
 
 # %% [markdown]
 # ## A statement is a measure in an interval
@@ -167,6 +173,13 @@ for seed in range(9):
     print(f"- {caption.text}\n     = {', '.join(captions.STATEMENTS[i].name for i in caption.statements)}")
 assert captions.describe(true[0], random.Random(3)) == captions.describe(true[0], random.Random(3))
 
+# %%
+told = [len(captions.describe(row, random.Random(seed)).statements) for row in true for seed in range(200)]
+figure, axes = plt.subplots(figsize=(6, 2))
+axes.hist(told, bins=[i + 0.5 for i in range(max(told) + 1)], rwidth=0.8)
+axes.set(xlabel="statements in a sentence", ylabel="of 800 sentences")
+plt.show()
+
 # %% [markdown]
 # ## The verifier
 #
@@ -205,6 +218,7 @@ assert torch.equal(mirrored, true[:, list(captions.MIRROR)])
 caption = captions.describe(true[0], random.Random(7))
 print(caption.text, "->", captions.swap_sides(caption.text))
 print(captions.swap_sides("left arm bent at a right angle"))
+pose_sheet(body, torch.stack([poses[0], flip_pose(poses[0])]), [caption.text, captions.swap_sides(caption.text)], views=("front",))
 
 # %% [markdown]
 # ## What is worth saying
@@ -349,7 +363,7 @@ print("feet at different heights:", dict(zip(names, uneven(joints).tolist())))
 #
 # </details>
 #
-# Next: [03_head](03_head.ipynb), how does a model say that it doesn't know?
+# Next: [03_head](03_head.ipynb), a head that knows what it doesn't know.
 
 # %%
 print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")

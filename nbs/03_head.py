@@ -10,9 +10,9 @@
 #     name: python3
 # ---
 # %% [markdown]
-# # 03 · How does a model say that it doesn't know?
+# # 03 · A head that knows what it doesn't know
 #
-# "Raise one arm." Which one? And what do the legs do? A sentence leaves most of a pose open, and a model that answers with
+# **How does a model say that it isn't sure?** "Raise one arm." Which one? And what do the legs do? A sentence leaves most of a pose open, and a model that answers with
 # *one* pose has to hide that. The pose head answers with a **mean and a standard deviation** for each of a pose's 132 numbers.
 # This notebook goes from one number to 132, trains a head in a few seconds, and then asks the shipped model `mini-sft` what it
 # is sure of.
@@ -91,6 +91,20 @@ torch.testing.assert_close(by_hand, head.log_prob(drawn, mean, std), atol=1e-2, 
 print(drawn.shape, "->", [round(value) for value in by_hand.tolist()], "nats")
 
 # %% [markdown]
+# How likely is a likely pose? Draw 4,000. Hardly any comes near the density of the mean itself: with so many numbers, a draw is
+# always off in many of them, and all draws are about equally far.
+
+# %%
+many = head.log_prob(head.sample(mean, std, 4000, generator), mean, std)
+best = head.log_prob(mean, mean, std)
+assert abs((best - many).mean() - 132 / 2) < 1  # each number costs half a nat on average
+figure, axes = plt.subplots(figsize=(7, 2.2))
+axes.hist(many, bins=60, color="0.75")
+axes.axvline(best, color="C1")
+axes.set(xlabel="log-density, nats; the line: of the mean", yticks=[])
+plt.show()
+
+# %% [markdown]
 # ## Why one answer is not enough
 #
 # Two poses fit "one arm up, the other down, like a plane in a turn". Train a regression with squared error and half of the
@@ -147,6 +161,19 @@ for ours, theirs in zip(forward_by_hand(tiny, hidden), tiny(hidden)):
     torch.testing.assert_close(ours, theirs)
 mean, std = tiny(hidden)
 print("untrained: the rest pose,", [round(m, 1) for m in mean[0, :6].tolist()], f"for each joint, std {std.mean():.2f}")
+
+# %% [markdown]
+# Whatever the last layer says becomes a std between the two bounds; between them it works on a logarithmic scale.
+
+# %%
+raw = torch.linspace(-8, 8, 200)
+low, high = math.log(tiny.min_std), math.log(tiny.max_std)
+figure, axes = plt.subplots(figsize=(6, 2.2))
+axes.plot(raw, torch.exp(low + (high - low) * torch.sigmoid(raw)))
+axes.set(yscale="log", xlabel="what the last layer says", ylabel="std")
+axes.minorticks_off()
+axes.set_yticks((0.02, 0.1, 0.7), ("0.02", "0.1", "0.7"))
+plt.show()
 
 # %% [markdown]
 # ## Train it on three "sentences"
@@ -273,6 +300,15 @@ exact = head.kl(*p, *q)
 print(f"KL: {estimate:.1f} nats from draws, {exact:.1f} in closed form; with itself {head.kl(*p, *p):.1f}")
 assert abs(estimate / exact - 1) < 0.05 and head.kl(*p, *p) == 0
 
+# %%
+gain = head.log_prob(draws, *p) - head.log_prob(draws, *q)
+count = torch.arange(1, len(gain) + 1)
+figure, axes = plt.subplots(figsize=(7, 2.2))
+axes.plot(count, gain.cumsum(0) / count)
+axes.axhline(exact, color="0.4", ls=":")
+axes.set(xscale="log", xlabel="draws", ylabel="KL, nats; dotted: exact")
+plt.show()
+
 # %% [markdown]
 # ## What breaks: a std without a floor
 #
@@ -337,6 +373,8 @@ print(f"from draws {flips.std():.2f}, by the formula {expected_std(0.9, 1.28):.2
 # mean lies at 0.9 of the way: the rare pose is 3 stds from it. A single Gaussian pays little attention to what is rare.
 #
 # </details>
+#
+# Next: [04_rewards](04_rewards.ipynb), rewards one can trust, and how one gets hacked.
 
 # %%
 print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")

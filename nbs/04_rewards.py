@@ -10,9 +10,9 @@
 #     name: python3
 # ---
 # %% [markdown]
-# # 04 · Which rewards can one trust, and how does one get hacked?
+# # 04 · Rewards one can trust, and how one gets hacked
 #
-# A reward is a number for an answer or a pose; training makes the number rise, whatever it measures. This notebook takes the
+# **Which rewards can one trust?** A reward is a number for an answer or a pose; training makes the number rise, whatever it measures. This notebook takes the
 # rewards of the package one by one, smallest tensor first, holds real poses against them, and then lets one of them be
 # **hacked**: the reward model's opinion rises while an independent judge, the sentence's own statements and the body itself
 # say no. The last run shows what keeps it honest.
@@ -65,6 +65,11 @@ said, wanted = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[30.0, 40.0
 by_hand = (said * wanted).sum(1) / (said.norm(dim=1) * wanted.norm(dim=1))
 torch.testing.assert_close(by_hand, rewards.text_similarity(said, wanted))
 print("the same direction, a right angle:", [round(c, 2) for c in by_hand.tolist()])
+turns = torch.linspace(0, torch.pi, 100)
+figure, axes = plt.subplots(figsize=(6, 2))
+axes.plot(turns * 180 / torch.pi, rewards.text_similarity(torch.stack([turns.cos(), turns.sin()], 1), torch.tensor([[1.0, 0.0]])))
+axes.set(xlabel="angle between the two vectors, degrees", ylabel="similarity")
+plt.show()
 
 # %% [markdown]
 # ## Near the truth: joint location
@@ -146,6 +151,18 @@ school = torch.tensor([i for i in range(exam_size, count) if counted[list(statem
 print(exam_size, "sentences for the exam,", len(school), "to train on")
 
 # %% [markdown]
+# Held against other bodies than its own, how much of a sentence is true by chance?
+
+# %%
+chance = torch.stack([captions.satisfied(s.statements, body.joints(truth)).float().mean(1) for s in samples[:40]])  # (40, M)
+assert (chance[torch.arange(40), torch.arange(40)] == 1).all()  # of its own body, all
+figure, axes = plt.subplots(figsize=(7, 2))
+axes.hist(chance.flatten(), bins=20, color="0.75")
+axes.axvline(chance.mean(), color="C1")
+axes.set(xlabel="share of a sentence that a random body satisfies; the line: on average", yticks=[])
+plt.show()
+
+# %% [markdown]
 # It can't be talked into anything: no network is behind it. But it counts what was *said*, and knows nothing of what was left
 # unsaid.
 
@@ -167,6 +184,16 @@ worth = rewards.plausibility(prior.score(torch.cat([real[:1], twisted])))
 print(f"a body {worth[0]:.2f}, with its knees bent the wrong way {worth[1]:.2f}")
 assert worth[1] < worth[0]
 
+# %%
+twisted = real.clone()
+twisted[:, [4, 5]] = twisted[:, [4, 5]].transpose(-1, -2)
+figure, axes = plt.subplots(figsize=(7, 2))
+for poses, label in ((real, "bodies of the prior"), (twisted, "their knees bent the wrong way")):
+    axes.hist(rewards.plausibility(prior.score(poses)), bins=torch.linspace(0, 1, 40).tolist(), alpha=0.6, label=label)
+axes.set(xlabel="plausibility", ylabel=f"of {count}")
+axes.legend()
+plt.show()
+
 # %% [markdown]
 # ## A network's opinion: semantic alignment
 #
@@ -179,6 +206,18 @@ assert worth[1] < worth[0]
 tools = Instruments.load(body, real)
 reward_model, judge = tools.retrievers["reward_model"], tools.retrievers["judge"]
 text = reward_model.embed_text([s.caption for s in samples])  # (M, 128)
+places = reward_model.embed_pose(truth, body.joints(truth))  # (M, 128)
+cosines = text[:exam_size] @ places[:exam_size].T  # each sentence and each pose of the exam
+own = cosines.diagonal()
+torch.testing.assert_close(own, rewards.semantic_alignment(text[:exam_size], places[:exam_size]))
+figure, axes = plt.subplots(figsize=(7, 2))
+for values, label in ((cosines.flatten(), "any sentence, any pose"), (own, "a sentence and its own pose")):
+    axes.hist(values, bins=torch.linspace(-1, 1, 60).tolist(), density=True, alpha=0.6, label=label)
+axes.set(xlabel="cosine, by the reward model", yticks=[])
+axes.legend(fontsize=8)
+plt.show()
+
+# %%
 with torch.no_grad():  # the likeliest answer to each sentence, and the hidden state at its <POSE>
     parts = [policy.sample([s.question for s in samples[i : i + 80]], temperature=0.0, generator=generator)
              for i in range(0, count, 80)]
@@ -306,9 +345,9 @@ plt.show()
 
 # %% [markdown]
 # On the left **reward hacking**, as it happens by default. The red line, the one that was trained on, is at its best; all
-# others fall: the judge finds fewer of the sentences, statements are forgotten, and no body moves like this. On the
-# right, the same number of steps: the two networks go together, and bodies stay bodies. (Look at the green line even so:
-# from two hundred sentences, what nobody pays for gives way here too, 83 to 79 when this was stored.) To the eye:
+# others fall: the judge finds fewer of the sentences, statements are forgotten, and no body moves like this. On the right, the
+# same number of steps: the two networks go together, and bodies stay bodies. (Look at the green line even so: from two hundred
+# sentences, what nobody pays for gives way a little here too.) To the eye:
 
 # %%
 before, hacked, held = logs["reward model alone"][0], logs["reward model alone"][-1], logs["three rewards, KL"][-1]
@@ -332,11 +371,14 @@ pose_sheet(body, torch.stack(answers, 1), [f"{s.caption} | mini-sft, hacked, hel
 # The verifier can't be fooled. Is it then safe alone? It says nothing of bodies, and only of some kinds of statements:
 
 # %%
-_, log = align({verifiable: 1.0}, beta=0.0, steps=steps)
+counter, log = align({verifiable: 1.0}, beta=0.0, steps=steps)
 print_ends(log)
 assert log[-1]["reward"] > log[0]["reward"]
 assert log[-1]["plausible"] < log[0]["plausible"] - 20
 assert log[-1]["unrewarded statements"] < log[0]["unrewarded statements"]
+with torch.no_grad():
+    bodies = to_pose(counter(hidden[:4])[0])
+pose_sheet(body, bodies, [s.caption for s in samples[:4]], views=("front",), columns=4)
 
 # %% [markdown]
 # No number was cheated, and still the bodies are gone: whatever a reward does not look at is free to drift. Here is what each
@@ -380,7 +422,7 @@ print(f"the judge before: {before['judge']:.0f}; after, beta 0.02: {judge_after(
 #
 # </details>
 #
-# Next: [05_sft](05_sft.ipynb), what supervised learning leaves undone.
+# Next: [05_sft](05_sft.ipynb), SFT and the alignment gap.
 
 # %%
 print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")

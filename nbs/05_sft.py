@@ -10,9 +10,9 @@
 #     name: python3
 # ---
 # %% [markdown]
-# # 05 · What does supervised learning leave undone?
+# # 05 · SFT and the alignment gap
 #
-# Supervised fine-tuning (SFT) shows the model a sentence and *the* pose, a million times. But a sentence fits many poses, and
+# **What does supervised learning leave undone?** Supervised fine-tuning (SFT) shows the model a sentence and *the* pose, a million times. But a sentence fits many poses, and
 # whoever must name one of them learns their middle. Pose-RFT ([2508.07804](https://arxiv.org/abs/2508.07804)) calls what is
 # left the **alignment gap**. Here it is measured, first without any network, then on `mini-sft`; in between, SFT itself: its
 # losses, a run, and a run that is interrupted.
@@ -21,6 +21,7 @@
 # [02_words](02_words.ipynb) (statements).
 
 # %%
+import json
 import os
 import random
 import signal
@@ -34,6 +35,10 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+# %% [markdown]
+# And of the package:
+
+# %%
 from minirft import PosePolicy, captions, head, train
 from minirft.body import load_body, to_6d
 from minirft.data import Sample, text_sample
@@ -60,6 +65,14 @@ gaps = guesses[:, None] - examples
 best = {name: guesses[loss.mean(1).argmin()].item() for name, loss in (("squared", gaps**2), ("absolute", gaps.abs()))}
 print({name: round(value, 2) for name, value in best.items()})
 assert abs(best["squared"] - examples.mean()) < 0.01 and abs(best["absolute"] - examples.median()) < 0.01
+figure, axes = plt.subplots(figsize=(6, 2.2))
+for (name, value), loss in zip(best.items(), (gaps**2, gaps.abs())):
+    axes.plot(guesses, loss.mean(1), label=f"{name} error")
+    axes.plot(value, loss.mean(1).min(), "o", color=axes.lines[-1].get_color())
+axes.plot(examples, torch.zeros(3), "k|", ms=12)
+axes.set(xlabel="answer; black: the examples", ylabel="loss")
+axes.legend()
+plt.show()
 
 # %% [markdown]
 # ## One sentence, many bodies
@@ -134,6 +147,12 @@ for name, value in losses_by_hand(mini, [*pair, talk]).items():
     torch.testing.assert_close(value, losses[name])
 print({name: round(value.item(), 3) for name, value in losses.items()})
 
+# %%
+with torch.no_grad():
+    untaught = to_pose(mini.score(mini.encode([s.question for s in pair], [s.answer for s in pair])).mean)
+pose_sheet(body, torch.cat([torch.stack([s.pose for s in pair]), untaught]), ["the first sentence's pose", "the second's",
+           "a fresh policy's mean for the first", "for the second"], views=("front",), columns=4)
+
 # %% [markdown]
 # `joint` is the mean pose's error in metres through the body's joints; `probe`, if a run has one, asks the hidden state which
 # statements were made. Mind `away.detach()`: `std` is taught to *know* the error, and must not be able to excuse it.
@@ -205,6 +224,15 @@ resumed = run_cut(resume=True).state_dict()
 same = [torch.equal(value, resumed[name]) for name, value in whole.state_dict().items()]
 print(f"{sum(same)} of {len(same)} tensors are equal to the last bit")
 assert all(same)
+
+# %%
+figure, axes = plt.subplots(figsize=(6, 2.2))
+for name, style in (("whole", "C0-"), ("cut", "C1--")):
+    rows = [json.loads(line) for line in (Path(place.name) / name / "metrics.jsonl").read_text().splitlines()]
+    axes.plot([row["step"] for row in rows], [row["text"] for row in rows], style, label=name)
+axes.set(xlabel="step", ylabel="text, nats a token", xticks=range(4))
+axes.legend()
+plt.show()
 
 # %% [markdown]
 # ## The gap of mini-sft
@@ -291,6 +319,13 @@ before, after = (row["mean pose"] - row["a draw"] for row in (first, second))
 print(f"the gap between the mean pose and a draw: {before:.3f} -> {after:.3f}")
 assert after > 0.1
 place.cleanup()
+figure, axes = plt.subplots(figsize=(6, 2))
+for offset, row, label in ((-0.2, first, "mini-sft"), (0.2, second, "after more SFT")):
+    axes.barh([y + offset for y in range(3)], [100 * row[name] for name in list(first)[:3]], height=0.36, label=label)
+axes.set_yticks(range(3), list(first)[:3])
+axes.set(xlim=(0, 100), xlabel="% of statements satisfied")
+axes.legend(bbox_to_anchor=(1.02, 1), loc="upper left")
+plt.show()
 
 # %% [markdown]
 # A few steps more leave the gap where it was. They prove little by themselves; but the second section needed no training at
@@ -315,6 +350,8 @@ known, unknown = error_mm(mini, [s.question for s in eight], truth), error_mm(mi
 print(f"its own sentences {known.nanmean():.0f} mm, other words for the same poses {unknown.nanmean():.0f} mm, "
       f"no pose at all {unknown.isnan().sum()} of 8")
 assert unknown.nanmean() > known.nanmean() + 50 or unknown.isnan().all()
+answered = mini.generate([eight[0].question, others[0], eight[1].question, others[1]])[0][:, 0]
+pose_sheet(body, answered, [eight[0].question, others[0], eight[1].question, others[1]], views=("front",), columns=4)
 
 # %% [markdown]
 # The loss was near zero and told nothing of this. Hence fresh sentences at every step, and validation on bodies that were
@@ -352,7 +389,7 @@ for n in (1, 3, 6):
 #
 # </details>
 #
-# Next: [06_hygrpo](06_hygrpo.ipynb), reward instead of imitation.
+# Next: [06_hygrpo](06_hygrpo.ipynb), HyGRPO from scratch.
 
 # %%
 print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")

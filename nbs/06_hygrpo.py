@@ -12,31 +12,40 @@
 # %% [markdown]
 # # 06 · HyGRPO from scratch
 #
-# An answer is a few words and a pose: an action of two kinds, one drawn from a vocabulary, one from a Gaussian. HyGRPO
-# (Pose-RFT, [2508.07804](https://arxiv.org/abs/2508.07804)) improves both by reward. This notebook builds it from four numbers
-# up: who was better than the others, what the words and what the pose get of it, how far one step may go. Then a loop of forty
-# lines runs it on `mini-sft`.
+# **How do words and pose learn from reward together?** An answer is a few words and a pose: an action of two kinds, one drawn
+# from a vocabulary, one from a Gaussian. HyGRPO (Pose-RFT, [2508.07804](https://arxiv.org/abs/2508.07804)) improves both by
+# reward. This notebook builds it from four numbers up: who was better than the others, what the words and what the pose get of
+# it, how far one step may go. Then a loop of forty lines runs it on `mini-sft`; and you take it along, with rewards of your own.
 #
-# **Runs in about 50 seconds on a laptop's CPU.** It builds on [03_head](03_head.ipynb) (draws, densities, KL),
+# **Runs in about 70 seconds on a laptop's CPU.** It builds on [03_head](03_head.ipynb) (draws, densities, KL),
 # [04_rewards](04_rewards.ipynb) and [05_sft](05_sft.ipynb). The traps of such loops are marked **[trap]** where they lie.
 
 # %%
 import inspect
+import json
 import os
 import sys
+import tempfile
 import time
 import warnings
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from minirft import PosePolicy, captions, head, hygrpo, rewards
-from minirft.body import load_body
-from minirft.critics import spread
+# %% [markdown]
+# And of the package:
+
+# %%
+from minirft import PosePolicy, captions, head, hygrpo, rewards, train
+from minirft.body import JOINT, load_body
+from minirft.critics import Critics, give_rewards, read_rewards, spread
 from minirft.evaluate import Instruments, ask, exam_samples, measure
+from minirft.policy import to_pose
 from minirft.prior import PosePrior
 from minirft.render import pose_sheet
+from minirft.viewer import Turntable
 
 # %matplotlib inline
 warnings.simplefilter("ignore", FutureWarning)  # between two of the libraries, about their next versions
@@ -86,6 +95,16 @@ for name, reward in (("a metre apart", -metres), ("0.3 mm apart", -thirds)):
         print(f"{name}, min_std {min_std}:", [round(a, 1) for a in hygrpo.group_advantages(reward, 8, min_std=min_std).tolist()])
 assert (hygrpo.group_advantages(-thirds, 8) == 0).all()
 
+# %%
+figure, axes = plt.subplots(figsize=(7, 2.4))
+widths = torch.logspace(-5, 0, 60).tolist()  # from the best to the worst of eight
+for min_std in (1e-6, 1e-3, 1e-1):
+    best = [hygrpo.group_advantages(torch.linspace(0, width, 8), 8, min_std=min_std).max() for width in widths]
+    axes.plot(widths, best, label=f"min_std {min_std:g}")
+axes.set(xscale="log", xlabel="from the best reward to the worst", ylabel="advantage of the best")
+axes.legend()
+plt.show()
+
 # %% [markdown]
 # ## One prompt, three answers, four poses each
 #
@@ -115,9 +134,7 @@ print("one valid pose:", alone.tolist(), " by the plain formula, 0 / 0:", (torch
 assert (delta[1] == 0).all() and (alone == 0).all() and (zeros_too[2] > delta[2]).all()
 
 # %% [markdown]
-# ## The exact split
-#
-# With the paper's Delta, the first answer is praised twice: in F, and again in each of its poses, for all of them lie above
+# **The exact split.** With the paper's Delta, the first answer is praised twice: in F, and again in each of its poses, for all of them lie above
 # the mean of the eight. With K > 1 one can split exactly: F says what the *answer* is worth, Delta what the *pose* adds to its
 # own answer: the groups of Delta are the K poses of *one answer*. Then Delta sums to 0 within each answer, and nothing is counted
 # twice. (Trained both ways from three SFT models the two end alike: README, *After alignment*. The package keeps the paper's,
@@ -131,6 +148,15 @@ torch.testing.assert_close((of_answer + exact)[has_pose], whole[has_pose])  # th
 print("paper:", [round(d, 2) for d in delta[0].tolist()], " sum", round(delta[0].sum().item(), 2))
 print("exact:", [round(d, 2) for d in exact[0].tolist()], " sum", round(exact[0].sum().item(), 2))
 assert delta[0].sum() > 1 and exact[0].sum().abs() < 1e-6
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(9, 2.2), sharey=True)
+for ax, values, title in zip(axes, (pose_rewards, delta, exact), ("rewards of the poses", "Delta, the paper's", "Delta, exact")):
+    ax.bar(range(12), values.flatten(), color=["C0"] * 4 + ["0.8"] * 4 + ["C1"] * 4)
+    ax.set(title=title, xticks=(1.5, 5.5, 9.5))
+    ax.set_xticklabels(("answer 0", "1, no pose", "answer 2"), fontsize=8)
+    ax.axhline(0, color="0.3", lw=1)
+plt.show()
 
 # %% [markdown]
 # ## The clip
@@ -182,9 +208,6 @@ plt.show()
 # The joint ratio leaves the clip after the smallest step: a narrow trust region. Its geometric mean per dimension never does:
 # a clip of 0.2 is then decoration, one of 0.005 is not. `ratio_dims` says which; either can work, mixing up the two cannot.
 # With one step for each batch of draws, as below, every ratio is 1 and the clip never acts: the KL alone holds the policy.
-
-# %% [markdown]
-# ## Averages
 #
 # **[trap] Averaging.** A mean over an answer's tokens, over a prompt's answers and V poses, and only then over prompts. Who
 # averages over whatever a micro-batch happens to hold, gets another gradient from the same data whenever V differs:
@@ -253,6 +276,16 @@ ours = outside(cold, rollout.scores.text_logp)[rollout.answer_mask]
 print(f"outside 1 ± 0.2: {wrong.float().mean():.0%} of a wide choice, {ours.float().mean():.1%} of mini-sft's tokens")
 assert wrong.float().mean() > 0.5 and not outside(now.text_logp, rollout.scores.text_logp).any()
 
+# %%
+figure, axes = plt.subplots(figsize=(7, 2.2))
+for new, label in ((now.text_logp, "scored as drawn"), (cold, "scored at 0.7")):
+    ratio = (new - rollout.scores.text_logp)[rollout.answer_mask].exp()
+    axes.hist(ratio, bins=torch.linspace(0.5, 1.5, 80).tolist(), alpha=0.6, label=label)
+axes.axvspan(0.8, 1.2, color="C2", alpha=0.1)
+axes.set(xlabel="ratio of a token, before any step", ylabel="tokens", yscale="log")
+axes.legend()
+plt.show()
+
 # %% [markdown]
 # Three more, met in other programs and kept out of `policy.py`: **[trap] sampling** in the state one trains in (with gradient
 # checkpointing on, the transformers library draws *wrong* tokens and hardly says so; minirft samples in eval mode, and a test
@@ -295,7 +328,15 @@ def loss_of(rollout, reference, F, delta):
 
 
 # %% [markdown]
-# And the loop: draw, rate, compare, step.
+# And the loop: draw, rate, compare, step. After each step one sentence is drawn again, *with the same dice*, to be looked at.
+
+# %%
+SENTENCE = "Kneel on your left knee, both arms stretched out to the sides."
+
+
+def same_dice():
+    return policy.generate([SENTENCE], n=2, seed=0)[0][0, 1]  # (24, 3, 3), the first draw
+
 
 # %%
 def align(batches, weights, *, lr):
@@ -312,7 +353,8 @@ def align(batches, weights, *, lr):
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.param_groups[0]["lr"] = lr * min(1, (step + 1) / 5)  # Adam's first steps are its wildest
         optimizer.step()
-        log.append(metrics | {name: value.mean().item() for name, value in (of_answers | of_poses).items()})
+        given = {name: value.mean().item() for name, value in (of_answers | of_poses).items()}
+        log.append(metrics | given | {"pose": same_dice()})
     return log
 
 
@@ -344,6 +386,7 @@ def print_report(title, report):
 
 first, first_poses = look()
 print_report("before", first)
+poses = [same_dice()]
 
 # %%
 steps = 6 if FAST else 24
@@ -387,15 +430,24 @@ plt.show()
 # %% [markdown]
 # What happened, and what didn't. The *draws* have caught up with the mean pose: they satisfy more, of the paid and of the
 # unpaid statements, the judge recognises them, and far more of them are poses that a body takes. The *mean pose* was good
-# already. The judge finds it more often, but of its unpaid statements some were lost (88 to 79 % when this was stored): the
-# first sign of what [04_rewards](04_rewards.ipynb) shows at full length, and the reason to print that row. Half a minute buys
-# surer draws rather than new knowledge, and part of the gain is simply a smaller spread: that much one line without any reward
-# would have done ([05_sft](05_sft.ipynb)), only that here nobody said which numbers to tighten. Longer runs with more
-# sentences a step, compared with as much more SFT, are the business of `minirft rft`.
+# already. The judge finds it more often, but of its unpaid statements some were lost: the first sign of what
+# [04_rewards](04_rewards.ipynb) shows at full length, and the reason to print that row. Half a minute buys surer draws rather
+# than new knowledge, and part of the gain is simply a smaller spread: that much one line without any reward would have done
+# ([05_sft](05_sft.ipynb)), only that here nobody said which numbers to tighten. Longer runs with more sentences a step, compared
+# with as much more SFT, are the business of `minirft rft`.
 
 # %%
 shown = torch.cat([first_poses[:3, 1:], last_poses[:3, 1:]], 1)
 pose_sheet(body, shown, [f"{s.caption} | two draws before, two after" for s in exam[:3]], views=("front",), columns=1)
+
+# %% [markdown]
+# **Drag the slider** (in JupyterLab), and turn the body: one sentence, one throw of the dice, every third step of the run.
+
+# %%
+poses += [row["pose"] for row in log]
+kept = [(step, pose) for step, pose in list(enumerate(poses))[::3] if pose.isfinite().all()]  # NaN: an answer without <POSE>
+print(SENTENCE)
+Turntable(body, torch.stack([pose for _, pose in kept]), [f"step {step}" for step, _ in kept])
 
 # %% [markdown]
 # ## What breaks
@@ -431,6 +483,15 @@ largest = max(g.abs().max().item() for g in gradient if g is not None)
 print(f"rewards {[round(v, 2) for v in rewards.total(of_poses, weights)[:, 0].tolist()]}, largest gradient {largest:.1e}")
 assert (F == 0).all() and (delta == 0).all() and largest < 1e-6
 
+# %%
+figure, axes = plt.subplots(figsize=(7, 2.2))
+alone = torch.rand(64, generator=generator)  # the same 64 rewards, in groups of 1, 2, 4 ...
+sizes = (1, 2, 4, 16, 64)
+axes.bar(range(5), [hygrpo.group_advantages(alone, size, scale="none").abs().mean() for size in sizes])
+axes.set_xticks(range(5), sizes)
+axes.set(xlabel="group size", ylabel="mean size of an advantage")
+plt.show()
+
 # %% [markdown]
 # ## Exercise
 #
@@ -460,7 +521,155 @@ print({k: round(noise(k), 2) for k in (2, 4, 16, 64)})
 #
 # </details>
 #
-# Next: [07_pictures](07_pictures.ipynb), how does a photograph become a pose, and how sure is it?
+# ## Rewards of your own
+#
+# A function in a file. It is handed R answers' samples, the answers, their poses `(R, K, 24, 3, 3)` and joints `(R, K, 24, 3)`
+# in metres, NaN where there is none, and gives a number for each answer or for each pose. This one pays for hands far apart.
+
+# %%
+folder = Path(tempfile.mkdtemp())
+(folder / "mine.py").write_text("""
+def wide(samples, answers, pose, joints):
+    return (joints[..., 22, :] - joints[..., 23, :]).norm(dim=-1)  # left hand, right hand: (R, K)
+""")
+weights_of, own = read_rewards([f"{folder / 'mine.py'}:wide=2"], train.RFTConfig().reward_weights)  # as --reward reads it
+critics = Critics.load(body, own=own)
+print(weights_of)
+
+# %% [markdown]
+# Its values by hand, and as the package's training sees them:
+
+# %%
+GROUP, POSES = 4, 32
+rollout = draw(batch := school[:PROMPTS])
+_, of_poses = give_rewards(rollout, policy.decode(rollout), batch, critics)
+hands = body.joints(rollout.pose)[..., [JOINT["left_hand"], JOINT["right_hand"]], :]  # (A, K, 2, 3)
+torch.testing.assert_close(of_poses["wide"][rollout.scores.has_pose], (hands[..., 0, :] - hands[..., 1, :]).norm(dim=-1))
+
+# %% [markdown]
+# Now `train.rft` itself, what `minirft rft --reward mine.py:wide=2` runs, for a few steps:
+
+# %%
+config = train.RFTConfig(steps=4 if FAST else 16, prompts=12, poses_per_answer=32, warmup=2, lr=3e-3, talk_share=0.0,
+                         reward_weights=weights_of)
+wider = train.rft(PosePolicy.from_pretrained("mini-sft"), real, config, critics=critics, out=folder / "run", progress=False)
+steps_done = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+if not FAST:
+    assert sum(row["wide"] for row in steps_done[-4:]) > sum(row["wide"] for row in steps_done[:4])
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.2))
+axes[0].plot([row["wide"] for row in steps_done], color="C4")
+axes[0].set(xlabel="step", ylabel="hands apart, m")
+axes[1].plot([row["verifiable"] for row in steps_done], label="verifiable")
+axes[1].plot([row["plausible"] for row in steps_done], label="plausible")
+axes[1].set(xlabel="step", ylim=(0, 1))
+axes[1].legend()
+plt.show()
+
+# %% [markdown]
+# You get what you pay for: hands apart, whatever the sentence says of them. What a reward does to the others is in the log.
+#
+# ## Our rewards in TRL's trainer
+#
+# TRL's `GRPOTrainer` calls a reward as `reward(prompts=..., completions=..., completion_ids=..., **columns of the data set)` and
+# wants a list of floats. Completions are strings, or lists of one chat message. **[trap] Special tokens:** TRL's strings have
+# lost theirs, so our answers arrive as "It is ." and no format reward would ever see a pose. The ids still have it.
+
+# %%
+def answers_of(completions, completion_ids=None):
+    """What TRL calls completions, as answers with their <POSE>."""
+    if completion_ids is None:
+        return [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+    end = {policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id}
+    return [policy.tokenizer.decode([token for token in row if token not in end]).strip() for row in completion_ids]
+
+
+def format_reward(prompts, completions, completion_ids=None, **columns):
+    answers = answers_of(completions, completion_ids)
+    return rewards.answer_format(answers, wants_pose=[True] * len(answers)).tolist()
+
+
+# %%
+@torch.no_grad()
+def verifiable_reward(prompts, completions, question, statements, completion_ids=None, **columns):
+    """What the mean pose of an answer satisfies. question, statements: columns of the data set."""
+    scores = policy.score(policy.encode(question, answers_of(completions, completion_ids)))
+    posed = scores.has_pose.tolist()
+    held = captions.holds(body.joints(to_pose(scores.mean)))[:, None]  # (A, 1, S)
+    shares = torch.zeros(len(completions))
+    shares[scores.has_pose] = rewards.verifiable(held, [s for s, has in zip(statements, posed) if has], counted=counted)[:, 0]
+    return shares.tolist()
+
+
+# %% [markdown]
+# Called just as TRL calls them, in both of its formats, for two questions with two answers each:
+
+# %%
+asked = [school[0], school[0], school[1], school[1]]
+said = ["It is <POSE>.", "I only know about body poses."] * 2
+ids = [policy.tokenizer(answer, add_special_tokens=False).input_ids + [policy.tokenizer.eos_token_id] for answer in said]
+strings = policy.tokenizer.batch_decode(ids, skip_special_tokens=True)  # as TRL does
+columns = {"question": [s.question for s in asked], "statements": [list(s.statements) for s in asked], "trainer_state": None}
+messages = [[{"role": "assistant", "content": text}] for text in strings]
+chats = [[{"role": "user", "content": s.question}] for s in asked]
+for reward in (format_reward, verifiable_reward):
+    as_strings = reward(prompts=columns["question"], completions=strings, completion_ids=ids, **columns)
+    assert as_strings == reward(prompts=chats, completions=messages, completion_ids=ids, **columns)
+    print(f"{reward.__name__}: {[round(value, 2) for value in as_strings]}")
+print("strings as TRL has them:", strings[:2], "format:", format_reward(prompts=chats, completions=strings, **columns))
+
+# %% [markdown]
+# The rest is TRL's (tried with 1.16.0; minirft does not need it). `data` has the columns `prompt`, `question` and `statements`:
+#
+# ```python
+# trainer = GRPOTrainer(model=policy.model, processing_class=policy.tokenizer, train_dataset=data, args=GRPOConfig(...),
+#                       reward_funcs=[format_reward, verifiable_reward])
+# ```
+#
+# TRL trains the *words*: no Gaussian, no Delta. Words can choose among poses only as far as the head listens to them. That is
+# the paper's finding too, and why there is a HyGRPO.
+#
+# ## Take this with you
+#
+# Two files, [hygrpo.py](../minirft/hygrpo.py) and [head.py](../minirft/head.py), need torch alone: copy them beside your code
+# and write `import head, hygrpo`. What they want of *your* model: log-probabilities of R answers' tokens `(R, T)`, and a hidden
+# state for each answer that has a pose. Here is a whole other model, as small as can be: two words, of which only the second
+# leads to a "pose" of six numbers, paid for being near 0.5.
+
+# %%
+torch.manual_seed(0)
+words, body_head = torch.nn.Linear(4, 2), head.PoseHead(4, dims=6, width=16)
+learning = [*words.parameters(), *body_head.parameters()]
+optimizer, state, paid = torch.optim.Adam(learning, lr=0.02), torch.ones(16, 4), []  # 16 answers: two questions, eight answers each
+for step in range(150):
+    text = torch.distributions.Categorical(logits=words(state))
+    word, (mean, std) = text.sample(), body_head(state)
+    poses = head.sample(mean.detach(), std.detach(), 4, generator)  # (R, K, 6)
+    worth, has_pose = -(poses - 0.5).abs().mean(-1), word == 1  # (R, K), (R,)
+    F, delta = hygrpo.hybrid_advantages(torch.zeros(16), worth, has_pose, 8, missing=-2.0)
+    text_logp, pose_logp = text.log_prob(word)[:, None], head.log_prob(poses, mean[:, None], std[:, None])
+    loss, _ = hygrpo.hygrpo_loss(
+        text_logp, pose_logp, old_text_logp=text_logp.detach(), old_pose_logp=pose_logp.detach(), reference_text_logp=text_logp.detach(),
+        pose_kl=torch.zeros(16), answer_mask=torch.ones(16, 1, dtype=torch.bool), has_pose=has_pose, text_advantage=F,
+        pose_advantage=delta, group_size=8)
+    optimizer.zero_grad(), loss.backward(), optimizer.step()
+    paid.append((has_pose.float().mean().item(), worth[has_pose].mean().item()))
+print(f"answers with a pose {paid[0][0]:.0%} -> {paid[-1][0]:.0%}, its worth {paid[0][1]:.2f} -> {paid[-1][1]:.2f}")
+assert paid[-1][0] > 0.9 and paid[-1][1] > paid[0][1] + 0.1
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.2))
+for ax, values, label in zip(axes, zip(*paid), ("share of answers with a pose", "worth of the poses")):
+    ax.plot(values)
+    ax.set(xlabel="step", title=label)
+plt.show()
+
+# %% [markdown]
+# The rewards come along by `rewards.py` (torch alone); for the judge, the statements and the prior, `pip install` this
+# repository and `from minirft import captions`, `from minirft.retrieval import Retriever`, `from minirft.prior import PosePrior`.
+#
+# Next: [07_pictures](07_pictures.ipynb), pictures in.
 
 # %%
 print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")

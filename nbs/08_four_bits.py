@@ -10,9 +10,9 @@
 #     name: python3
 # ---
 # %% [markdown]
-# # 08 · How does a model of seven billion numbers fit on one card?
+# # 08 · Four bits
 #
-# In bf16 its weights alone take 13 GiB, and training wants gradients and two moments for each. QLoRA (arXiv 2305.14314) needs
+# **How does a model of seven billion numbers fit on one card?** In bf16 its weights alone take 13 GiB, and training wants gradients and two moments for each. QLoRA (arXiv 2305.14314) needs
 # neither: the weights are **frozen** and kept in **four bits**, and beside each matrix a thin one learns. This notebook does
 # both by hand on one matrix, then sends a vision-language model through the package's own loader, and ends with what fits
 # on which card.
@@ -105,6 +105,11 @@ once = 4 + 32 / 64
 twice = 4 + 8 / 64 + 32 / (64 * 256)
 assert abs(twice - NF4_BITS) < 1e-3
 print(f"{once:.2f} bits a number, or {twice:.3f}: of seven billion that is {(once - twice) * 7e9 / 8 / 2**30:.2f} GiB less")
+figure, axes = plt.subplots(figsize=(7, 1.6))
+axes.barh(("bf16", "four bits, scales in 32", "scales in 8 bits"), [b * 7e9 / 8 / 2**30 for b in (16, once, twice)])
+axes.set(xlabel="GiB for seven billion numbers")
+axes.invert_yaxis()
+plt.show()
 
 # %% [markdown]
 # ## What learns
@@ -210,6 +215,21 @@ assert touched and all("lora" in n or "trainable_tokens" in n or n.startswith("h
 print(f"{len(touched)} parameters have a gradient, none of them in four bits")
 
 # %% [markdown]
+# What of it is stored how:
+
+# %%
+kinds = {"four bits": packed, "not packed, frozen": [p for p in frozen.values() if p.dtype != torch.uint8],
+         "learning": [p for p in policy.parameters() if p.requires_grad]}
+counts = [sum(p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in several) for several in kinds.values()]
+stored = [sum(p.numel() * p.element_size() for p in several) for several in kinds.values()]
+figure, axes = plt.subplots(1, 2, figsize=(8, 1.6), sharey=True)
+for ax, values, label in zip(axes, (counts, stored), ("million numbers", "MB")):
+    ax.barh(list(kinds), [value / 1e6 for value in values])
+    ax.set(xlabel=label)
+plt.show()
+assert stored[0] == counts[0] / 2
+
+# %% [markdown]
 # ## What breaks
 #
 # One number far out, and all 63 that share its scale are rounded to nothing.
@@ -222,6 +242,12 @@ row = slice(1, 64)
 print(f"block with the outlier: {(rounded[0, row] == 0).float().mean():.0%} of the others became zero; "
       f"without: {(back[0, row] == 0).float().mean():.0%}")
 assert (rounded[0, row] == 0).all() and torch.equal(rounded[1:], back[1:])
+figure, axes = plt.subplots(1, 2, figsize=(8, 2), sharey=True)
+for ax, kept, title in zip(axes, (back, rounded), ("as it was", "beside one large number")):
+    ax.plot(weight[0, row], color="0.7")
+    ax.step(range(63), kept[0, row], where="mid")
+    ax.set(title=title, xlabel="numbers of one block; grey: exact")
+plt.show()
 
 # %% [markdown]
 # Smaller blocks confine the harm and cost more scales. Large models do have such numbers, in activations more than in weights,
