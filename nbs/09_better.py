@@ -12,8 +12,8 @@
 # %% [markdown]
 # # 09 · Did it get better?
 #
-# A reward went up. That is no news: it was what training climbed. This notebook asks what else went up, by how much, how sure one can
-# be, and what one would have had without all this: first with four numbers, then with the two models that ship, then with the
+# **What else rose, when the reward did?** That the reward rose is no news: it was what training climbed. This notebook asks what else did, by how much,
+# how sure one can be, and what one would have had without all this: first with four numbers, then with the two models that ship, then with the
 # reports of [tests/bench/](../tests/bench) that the README quotes.
 #
 # **Runs in about 60 seconds on a laptop's CPU.** It builds on [04_rewards](04_rewards.ipynb) (reward model and judge) and
@@ -62,6 +62,13 @@ def recall_by_hand(alike, k):
 
 print("recall at 1, 2:", [round(recall_by_hand(alike, k), 1) for k in (1, 2)])
 assert recall_by_hand(torch.ones(3, 3), 1) == 0  # whoever says the same of everything finds nothing
+figure, ax = plt.subplots(figsize=(2.4, 2.2))
+ax.imshow(alike, cmap="Blues")
+for i, row in enumerate(alike.tolist()):
+    for j, value in enumerate(row):
+        ax.text(j, i, value, ha="center", va="center", weight="bold" if i == j else None)
+ax.set(xlabel="pose", ylabel="sentence", xticks=range(3), yticks=range(3))
+plt.show()
 
 # %% [markdown]
 # Now of `mini-sft`: sentences about poses that it never saw, its mean pose for each, the judge's opinion of all pairs.
@@ -155,6 +162,13 @@ low, high = gain[again].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
 print(f"statements satisfied: {gain.mean():+.1f} points, 95 % interval of these sentences {low:+.1f} to {high:+.1f}")
 assert low < gain.mean() < high
 
+# %%
+figure, ax = plt.subplots(figsize=(5, 2))
+ax.hist(gain[again].mean(1), 40, color="C2")
+ax.axvspan(low, high, color="C2", alpha=0.15), ax.axvline(0, color="0.5")
+ax.set(xlabel="statements satisfied by mini-rft, more than by mini-sft, points", yticks=[])
+plt.show()
+
 # %% [markdown]
 # That interval knows of other sentences. It knows nothing of other *trainings*: another seed is another model. So the benches
 # train from three SFT models and give an interval over those three, by Student's t, which with three is wide:
@@ -186,6 +200,7 @@ for arm in [arm for arm in evidence.TABLES["Each part left out"] if arm in short
     cells = [alignment.interval([alignment.ROWS[name](r, "samples") for r in rows]) for name in shown]
     print(f"{arm:26s}" + "".join(f"{cell:>14s}" for cell in cells))
 print("of a draw: " + "; ".join(shown))
+assert all(evidence.STEPS == report["steps"] for arm in ("hygrpo", "no KL") for report in short[arm].values())
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), sharex=True)
@@ -211,7 +226,16 @@ print(f"{'mean pose':16s}{'judge':>8s}{'unrewarded':>12s}{'plausible':>11s}{'nea
 for peer, report in others.items():
     row = [alignment.ROWS[name](report, "mean") for name in ("judge, mean recall, %", "statements never rewarded, %", "plausible, %", "nearest real pose, mm")]
     print(f"{peer:16s}{row[0]:8.1f}{row[1]:12.1f}{row[2]:11.1f}{row[3]:13.1f}{report['diversity_mm']['samples']:15.0f}")
-assert others["mini-rft"]["prompts"] == others["retrieval"]["prompts"]
+assert len({report["prompts"] for report in others.values()}) == 1  # the same sentences for all
+
+# %%
+figure, ax = plt.subplots(figsize=(5, 2.6))
+for peer, report in others.items():
+    x, y = alignment.mean_recall(report["judge"]["mean"]), 100 * report["satisfied_unrewarded"]["mean"]
+    ax.plot(x, y, "o"), ax.annotate(peer, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+ax.set(xlabel="judge, mean recall, %", ylabel="unrewarded, %")
+ax.margins(0.2)
+plt.show()
 
 # %% [markdown]
 # ## What breaks
@@ -229,6 +253,10 @@ honest = measure(muted, samples, tools)["satisfied"]
 flattered = measure(muted[~silent], [s for s, no in zip(samples, silent) if not no], tools)["satisfied"]
 print(f"all answers {reports['mini-sft, mean']['satisfied']:.0%}; a silent third counted {honest:.0%}, dropped {flattered:.0%}")
 assert honest < reports["mini-sft, mean"]["satisfied"] < flattered
+figure, ax = plt.subplots(figsize=(5, 1.6))
+ax.barh(["counted", "all answered", "dropped"], [100 * v for v in (honest, reports["mini-sft, mean"]["satisfied"], flattered)], color=["C0", "0.6", "C3"])
+ax.set(xlabel="statements satisfied, %", xlim=(0, 100))
+plt.show()
 
 # %% [markdown]
 # ## Exercise
