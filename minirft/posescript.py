@@ -1,0 +1,163 @@
+"""PoseScript's and PoseFix's texts, and AMASS's poses, which they name by sequence and frame: Y up, without yaw, hands the identity."""
+
+import random
+import re
+from collections import defaultdict
+
+import numpy as np
+import torch
+
+from . import amass, captions
+from .body import InputError, canonical_yaw, load_body
+from .data import ANSWERS, QUESTIONS, Sample
+from .published import SPLITS, Found, read_json
+
+LISTING = "ids_2_dataset_sequence_and_frame_index{}.json"
+# A release's name, how its files' names end, and patterns of its texts.
+RELEASES = (("V2", "_100k", {"human": r"posescript_human_\w+\.json", "automatic": r"posescript_auto_\w+\.json"}),
+            ("V1", "", {"human": r"human\d+\.json", "automatic": r"automatic_\w+\.json"}))
+CHANGES = {"human": r"posefix_(human|paraphrases)_\w+\.json", "automatic": r"posefix_auto_\w+\.json"}
+
+
+class Frames:
+    """Poses by PoseScript's ids. pose: (M, 24, 3, 3), Y up, yaw kept; row: {id: place in it}; sequence: {id: name}; trouble: {id: the
+    error that says why it is not there}."""
+
+    def __init__(self, disk, listing, ids):
+        self.row, self.sequence, self.trouble, wanted, rows = {}, {}, {}, defaultdict(list), []
+        places = read_json(listing, dict)  # checked before
+        for i in ids:
+            match places.get(i):
+                case ["AMASS", str(name), int(frame)] if frame >= 0:
+                    self.sequence[i] = name
+                    wanted[name].append((i, frame))
+                case place:
+                    says = "has no such pose" if place is None else "does not say which frame of AMASS it is"
+                    self.trouble[i] = InputError(f"{listing.name} {says}")
+        for name, frames in wanted.items():
+            rows += self._read(disk, name, frames)
+        self.pose = amass.to_pose(np.stack(rows)) if rows else torch.zeros(0, 24, 3, 3)
+
+    def _read(self, disk, name, frames):
+        """The rows of one sequence that are there and sound; of the others the trouble is noted."""
+        subset, path = name.split("/")[0], disk.sequences.get(amass.sequence_key(name))
+        if path is None:
+            self.trouble |= dict.fromkeys((i for i, _ in frames), FileNotFoundError(f"AMASS's {subset}: the sequence"))
+            return []
+        try:
+            poses, _ = amass.read_sequence(path)
+        except InputError as error:
+            why = InputError(f"AMASS's {subset}: {str(error).removeprefix(f'{path}: ')}")
+            self.trouble |= dict.fromkeys((i for i, _ in frames), why)
+            return []
+        rows = []
+        for i, frame in frames:
+            row = poses[frame, :66].astype(np.float32) if frame < len(poses) else None
+            if row is None or not np.isfinite(row).all():
+                self.trouble[i] = InputError(f"AMASS's {subset}: {'the sequence has fewer frames' if row is None else 'the frame holds NaN'}")
+            else:
+                self.row[i] = len(self.row)
+                rows.append(row)
+        return rows
+
+
+def read_posescript(disk):
+    """A Found for each release, kind of text and split. A text is a Sample."""
+    for version, suffix, patterns in RELEASES:
+        for listing in disk.named(re.escape(LISTING.format(suffix))):
+            found = Found(f"PoseScript {version}")
+            with found.noting(listing.name):
+                read_json(listing, dict)
+            if not found.whole:
+                yield found
+                continue
+            said = {kind: _texts(disk, listing, pattern) for kind, pattern in patterns.items()}
+            lists = {split: [listing.with_name(f"{split}_ids{suffix}.json")] for split in SPLITS}
+            frames = Frames(disk, listing, dict.fromkeys(i for texts, _ in said.values() for i in texts))
+            pose = canonical_yaw(frames.pose)
+            for kind, (texts, trouble) in said.items():
+                for found, ids in _by_split(f"PoseScript {version}, {kind} texts", texts, trouble, lists):
+                    rng = random.Random(found.part)
+                    for i in ids:
+                        with found.noting(_name(frames, i)):
+                            if i in frames.trouble:
+                                raise frames.trouble[i]
+                            found.samples += [Sample(rng.choice(QUESTIONS).replace("{}", text), rng.choice(ANSWERS), pose[frames.row[i]],
+                                                     caption=text, key=i) for text in _sentences(texts[i])]
+                    yield found
+
+
+def read_posefix(disk):
+    """A Found for each kind of text and split. A policy takes no pose: the first is told in words of our grammar, then the change."""
+    for path in disk.named(r"pair_id_2_pose_ids\.json"):
+        lists = {split: [path.with_name(f"{split}_{which}_sequence_pair_ids.json") for which in ("in", "out")] for split in SPLITS}
+        pairs = {str(n): pair for n, pair in enumerate(read_json(path, list))}
+        for kind, pattern in CHANGES.items():
+            texts, trouble = _texts(disk, path, pattern)
+            pair = {i: [str(p) for p in pairs[i]] for i in texts if isinstance(pairs.get(i), list) and len(pairs[i]) == 2}
+            wanted = dict.fromkeys(p for both in pair.values() for p in both)
+            listing = disk.named(re.escape(LISTING.format("_100k")))
+            frames = Frames(disk, listing[0], wanted) if listing else None
+            upright = canonical_yaw(frames.pose) if listing else None
+            true = captions.holds(load_body().joints(upright)) if listing else None
+            for found, ids in _by_split(f"PoseFix, {kind} texts", texts, trouble, lists):
+                rng = random.Random(found.part)
+                for i in ids:
+                    with found.noting(i):
+                        if not listing:
+                            raise FileNotFoundError("PoseScript V2's listing, whose poses it pairs")
+                        if i not in pair:
+                            raise InputError(f"{path.name} has no such pair")
+                        for p in pair[i]:
+                            if p in frames.trouble:
+                                raise frames.trouble[p]
+                        first, second = (frames.row[p] for p in pair[i])
+                        pose = upright[second].clone()
+                        if len({frames.sequence[p] for p in pair[i]}) == 1:  # its yaw is part of the change
+                            pose[0] = upright[first, 0] @ frames.pose[first, 0].T @ frames.pose[second, 0]
+                        before = captions.describe(true[first], rng, count=4).text
+                        found.samples += [Sample(f"{before} {text}", rng.choice(ANSWERS), pose, caption=text, key=i)
+                                          for text in _sentences(texts[i])]
+                yield found
+
+
+def _texts(disk, listing, pattern):
+    """{id: [texts]} of the files beside the listing whose names fit, and a Found of those that cannot be read, or of there being none."""
+    texts, trouble, paths = defaultdict(list), Found(""), disk.named(pattern, beside=listing)
+    for path in paths:
+        with trouble.noting(path.name):
+            for i, value in read_json(path, dict).items():
+                texts[i] += value if isinstance(value, list) else [value]
+    if not paths:
+        trouble.missing["a file of the release"].append(pattern.replace("\\", ""))
+    return texts, trouble
+
+
+def _by_split(dataset, texts, trouble, lists):
+    """(Found, the ids in it that have texts) for each split, then, if need be, a Found of what belongs to none."""
+    rest = dict.fromkeys(texts)
+    for split, paths in lists.items():
+        found, ids = Found(dataset, split), []
+        for path in paths:
+            with found.noting(path.name):
+                ids += map(str, read_json(path, list))
+        mine = [i for i in dict.fromkeys(ids) if i in texts]
+        for i in mine:
+            rest.pop(i, None)
+        yield found, mine
+    found = Found(dataset, "in no split", missing=trouble.missing, unreadable=trouble.unreadable)
+    if rest:
+        found.unreadable["no list of a split has it"] += rest
+    if not found.whole:
+        yield found, []
+
+
+def _name(frames, i):
+    return f"{i} in {frames.sequence[i]}" if i in frames.sequence else i
+
+
+def _sentences(texts):
+    """The texts, stripped. Raises InputError for one that is none."""
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise InputError("something else than a text")
+    return [text.strip() for text in texts]
