@@ -74,7 +74,8 @@ def read_posescript(disk):
             said = {kind: _texts(disk, listing, pattern) for kind, pattern in patterns.items()}
             lists = {split: [listing.with_name(f"{split}_ids{suffix}.json")] for split in SPLITS}
             frames = Frames(disk, listing, dict.fromkeys(i for texts, _ in said.values() for i in texts))
-            pose = canonical_yaw(frames.pose)
+            pose = frames.pose
+            pose[:, :1] = canonical_yaw(pose[:, :1])
             for kind, (texts, trouble) in said.items():
                 for found, ids in _by_split(f"PoseScript {version}, {kind} texts", texts, trouble, lists):
                     rng = random.Random(found.part)
@@ -82,8 +83,9 @@ def read_posescript(disk):
                         with found.noting(_name(frames, i)):
                             if i in frames.trouble:
                                 raise frames.trouble[i]
-                            found.samples += [Sample(rng.choice(QUESTIONS).replace("{}", text), rng.choice(ANSWERS), pose[frames.row[i]],
-                                                     caption=text, key=i) for text in _sentences(texts[i])]
+                            mine = pose[frames.row[i]]
+                            found.samples += [Sample(_ask(text, rng), rng.choice(ANSWERS), mine, caption=text, key=i)
+                                              for text in _sentences(texts[i])]
                     yield found
 
 
@@ -150,6 +152,11 @@ def _by_split(dataset, texts, trouble, lists):
         found.unreadable["no list of a split has it"] += rest
     if not found.whole:
         yield found, []
+
+
+def _ask(text, rng):
+    question = rng.choice(QUESTIONS)
+    return text if question == "{}" else question.replace("{}", text)  # mostly the very same string: there are many
 
 
 def _name(frames, i):

@@ -188,7 +188,7 @@ class Mix:
 def read_json(path, kind):
     """What a JSON file holds, a dict or a list. Raises FileNotFoundError, and InputError for anything else."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError("a file of the release") from None
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The field's files in exactly their authors' formats, tiny: what is read of them, and what is said of those that are missing or broken."""
 
+import functools
 import json
 import os
 import pickle
@@ -15,8 +16,9 @@ import roma
 import torch
 from PIL import Image
 
-from minirft import amass, captions, files, posescript, published, train
-from minirft.body import JOINT, InputError, canonical_yaw, load_body, to_matrix
+from minirft import amass, captions, files, published, rewards, train
+from minirft.body import DATA, JOINT, InputError, canonical_yaw, load_body, to_matrix
+from minirft.cli import main
 from minirft.data import POSE, load_poses
 from minirft.photos import Eyes, Photo
 
@@ -626,6 +628,93 @@ def test_a_batch_holds_ready_samples_beside_generated_ones_the_same_for_a_seed(t
     assert [s.question for s in one] == [s.question for s in same]
 
 
+# The commands.
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_data_check_prints_and_its_exit_says_whether_all_is_whole(tmp_path, capsys):
+    posescript_v2(tmp_path)
+    assert run("data", "check", tmp_path) == 0
+    assert "human texts, test: 2 samples found, 0 missing, 0 unreadable" in capsys.readouterr().out
+    (tmp_path / "AMASS/CMU/02/02_01_poses.npz").unlink()
+    assert run("data", "check", tmp_path) == 2
+    captured = capsys.readouterr()
+    assert "0 samples found, 1 missing" in captured.out and "to mend: PoseScript; get" in captured.out and "Traceback" not in captured.err
+    assert re.search("minirft: error: .*parts are not whole", captured.err)
+
+
+@pytest.mark.parametrize("arguments", [["a", "b", "--out", "x.npz"], ["a"], ["check"], ["check", "a", "b"]])
+def test_data_asked_for_wrongly_says_what_to_give(arguments, capsys):
+    assert run("data", *arguments) == 2
+    assert "`minirft data check DIR`" in capsys.readouterr().err
+
+
+def test_data_makes_a_pose_file_of_amass_without_yaw_at_the_rate_asked_for(tmp_path, capsys):
+    poses = motion(120)
+    poses[:, 3:66] = 0
+    poses[:, 3 * 16 + 1] = np.linspace(0, 6, 120)  # the left arm goes round
+    angle = torch.linspace(0, 3, 120, dtype=torch.float64)[:, None] * torch.tensor([0, 0, 1.0])
+    poses[:, :3] = roma.rotvec_composition([angle, torch.tensor(TURN).expand(120, 3)]).numpy()  # and the body about its vertical
+    sequence(tmp_path / "AMASS" / "CMU" / "01" / "01_01_poses.npz", poses, fps=60.0)
+    sequence(tmp_path / "AMASS" / "CMU" / "02" / "02_01_stageii.npz", poses)
+    sequence(tmp_path / "AMASS" / "CMU" / "02" / "02_02_poses.npz", np.full((3, 156), np.nan))
+    sequence(tmp_path / "AMASS" / "CMU" / "02" / "02_03_poses.npz", poses, mocap_framerate=None)
+    sequence(tmp_path / "AMASS" / "KIT" / "01" / "a_poses.npz", motion(4))
+    assert run("data", tmp_path / "AMASS", "--out", tmp_path / "poses.npz", "--hz", 8) == 0
+    captured, made = capsys.readouterr(), load_poses(tmp_path / "poses.npz")
+    assert "3 files could not be read" in captured.out
+    for says in ("SMPL-X, another fit", "holds NaN", "frames a second"):
+        assert says in captured.err
+    mine = made.subject == "CMU/01"
+    assert set(made.subject) == {"CMU/01", "KIT/01"} and 14 <= mine.sum() <= 17 and set(np.diff(made.frame[mine])) <= {7, 8}
+    torch.testing.assert_close(made.pose[mine][:, 0], torch.eye(3).expand(int(mine.sum()), 3, 3), atol=1e-4, rtol=0)
+    assert (made.pose[:, 22:] == torch.eye(3)).all()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(train, "SFTConfig", functools.partial(train.SFTConfig, batch_size=8, micro_batch=8))
+    monkeypatch.setattr(train, "RFTConfig", functools.partial(train.RFTConfig, prompts=6, group_size=2, poses_per_answer=2))
+    monkeypatch.setattr("minirft.cli.EXAM", 3)
+
+
+def test_sft_and_rft_learn_from_published_data_and_keep_what_it_was(tmp_path, small, monkeypatch, capsys):
+    posescript_v2(tmp_path / "data")
+    (tmp_path / "data" / "mine.jsonl").write_text('{"question": "What is a squat?", "answer": "An exercise."}\n')
+    seen, fresh = [], train.fresh_samples
+    monkeypatch.setattr(train, "fresh_samples", lambda *arguments: seen.append(fresh(*arguments)) or seen[-1])
+    poses = ["--poses", DATA / "rare.npz", "--data", tmp_path / "data", "--steps", 1]
+    assert run("sft", "--base", "mini-sft", *poses, "--data-share", 0.9, "--out", tmp_path / "sft") == 0
+    assert "7 of them to learn from" not in capsys.readouterr().out  # 1 human text and 6 automatic ones stand apart
+    assert run("rft", "--model", "mini-sft", *poses, "--out", tmp_path / "rft") == 0
+    assert "automatic texts, train: 6 samples found" in capsys.readouterr().out
+    assert all(any(s.key for s in batch) for batch in seen) and {s.task for batch in seen for s in batch if s.key} == {"text", "talk"}
+    about = json.loads((tmp_path / "sft" / "data.json").read_text())
+    assert about["share"] == 0.9 and about["data"] == str(tmp_path / "data") and any("6 of them to learn from" in line for line in about["found"])
+    assert run("sft", "--base", "mini-sft", *poses, "--data-share", 0.2, "--resume", "--out", tmp_path / "sft") == 2
+    assert "with share 0.9; go on with that" in capsys.readouterr().err
+    assert run("sft", "--base", "mini-sft", *poses, "--data-share", 0.2, "--out", tmp_path / "sft") == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert json.loads((tmp_path / "sft" / "data.json").read_text())["share"] == 0.9  # the run's own record stays
+
+
+def test_sft_on_pictures_of_a_dataset_looks_at_them(tmp_path, small, monkeypatch, stub_blazepose):
+    monkeypatch.setattr("minirft.photos.BlazePose", type(stub_blazepose))
+    threedpw(tmp_path / "data", people(), "3dpw_train.npz")
+    arguments = ["sft", "--base", "mini-sft", "--poses", DATA / "rare.npz", "--data", tmp_path / "data", "--data-share", 0.9, "--steps", 1]
+    assert run(*arguments, "--out", tmp_path / "run") == 0
+    assert np.isfinite(json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["rotation"])
+
+
+def test_a_text_without_statements_ties_the_verifiable_reward(tmp_path):
+    posescript_v2(tmp_path)
+    sample = published.to_learn(tmp_path, see=None)[0][0]
+    holds = torch.rand(1, 5, len(captions.STATEMENTS)) < 0.5
+    assert rewards.verifiable(holds, [sample.statements]).unique().tolist() == [0.0]
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_poses_with_texts_are_read_in_ten_seconds_and_a_gigabyte(tmp_path):
     poses, places = motion(250), {}
@@ -636,7 +725,7 @@ def test_a_hundred_thousand_poses_with_texts_are_read_in_ten_seconds_and_a_gigab
     write(tmp_path / "ids_2_dataset_sequence_and_frame_index_100k.json", places)
     for split, ids in {"train": range(80_000), "val": range(80_000, 90_000), "test": range(90_000, 100_000)}.items():
         write(tmp_path / f"{split}_ids_100k.json", list(ids))
-    write(tmp_path / "posescript_auto_100k.json", {i: ["The person stands with the arms a little bent, " * 6 + i] for i in places})
+    write(tmp_path / "posescript_auto_100k.json", {i: [f"The person stands with bent arms, {n}, {i}. " * 6 for n in range(3)] for i in places})
     write(tmp_path / "posescript_human_6293.json", {"0": ["Standing."]})
     code = ("import resource, time, torch\nfrom minirft.published import survey\nstart = time.process_time()\n"
             f"founds = survey({str(tmp_path)!r}, ['PoseScript'])\n"
@@ -645,4 +734,4 @@ def test_a_hundred_thousand_poses_with_texts_are_read_in_ten_seconds_and_a_gigab
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     count, whole, seconds, gigabytes = done.stdout.split()
-    assert (count, whole) == ("100001", "True") and float(seconds) < 10 and float(gigabytes) < 1, done.stdout
+    assert (count, whole) == ("300001", "True") and float(seconds) < 10 and float(gigabytes) < 1, done.stdout
