@@ -27,8 +27,8 @@ def sequence_key(path):
     >>> sequence_key("BioMotionLab_NTroje/rub001/0000_treadmill_norm_poses.npz")
     ('bmlrub', 'rub001', '0000_treadmill_norm_poses.npz')
     """
-    *subset, subject, name = PurePosixPath(path).parts[-3:]
-    return (ALIASES.get(subset[0].lower(), subset[0].lower()) if subset else "", subject, name)
+    subset, subject, name = ("", "", "", *PurePosixPath(path).parts)[-3:]
+    return ALIASES.get(subset.lower(), subset.lower()), subject, name
 
 
 def read_sequence(path):

@@ -333,7 +333,7 @@ def _own(arguments, see, encoder):
     out = Path(arguments.out) / "data.json"
     about = {"data": arguments.data, "share": arguments.data_share, "found": lines}
     if arguments.resume and out.exists() and (before := json.loads(out.read_text())) != about:
-        raise InputError(f"{out}: the run learnt from {before['data']} with share {before['share']}; go on with that as it was, or use another --out")
+        raise InputError(f"{out}: the run learnt from {before['data']} with share {before['share']}; go on with that, or use another --out")
     if not out.with_name("metrics.jsonl").exists():  # else there is a run already, which goes on or is left alone
         write_json(out, about)
     return Mix(samples, arguments.data_share, Eyes(see, encoder))

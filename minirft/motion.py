@@ -135,7 +135,7 @@ def _files(path):
         return [path]
     files = sorted(file for file in path.rglob("*") if file.name.lower().endswith((*SUFFIXES, amass.SEQUENCE, amass.REFIT)))
     if not files:
-        raise InputError(f"{path}: no {' or '.join((*SUFFIXES, amass.SEQUENCE))} file in this folder or below")
+        raise InputError(f"{path}: no {' or '.join(SUFFIXES)} file, nor AMASS's *{amass.SEQUENCE}, in this folder or below")
     return files
 
 

@@ -3,7 +3,6 @@ looked at. Poses are as the camera sees them, hands the identity; a picture stay
 
 import json
 import random
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -79,13 +78,13 @@ def read_people(disk):
 
 
 def _read_rows(path):
-    """The columns of a file, a row a person: name, center (px), side (px), pose and whether it is `posed`, joints with NaN where the confidence
-    is 0, and whether its numbers are `sound`. Raises InputError for a file of another layout or in another unit."""
+    """The columns of a file, a row a person: name, center (px), side (px), pose and whether it is `posed`, joints with NaN where their
+    confidence is 0, and whether its numbers are `sound`. Raises InputError for a file of another layout or in another unit."""
     known = ["imgname", "center", "scale", *(name for layout in LAYOUTS.values() for name in layout[:3])]
     arrays = read_arrays(path, known)
     writer = next((who for who, names in LAYOUTS.items() if names[0] in arrays or names[2] in arrays), None)
     if writer is None or not {"imgname", "center", "scale"} <= set(arrays):
-        raise InputError(f"{path}: holds of {', '.join(known)} only {', '.join(arrays) or 'none'}; it is neither 4D-Humans' file nor SPIN's")
+        raise InputError(f"holds of {', '.join(known)} only {', '.join(arrays) or 'none'}; it is neither 4D-Humans' file nor SPIN's")
     pose_name, has_name, joints_name, count, unit = LAYOUTS[writer]
     rows = len(np.atleast_1d(arrays["imgname"]))
     shapes = {"imgname": [(rows,)], "center": [(rows, 2)], "scale": [(rows,), (rows, 1), (rows, 2)], pose_name: [(rows, 72)],
@@ -93,10 +92,11 @@ def _read_rows(path):
     for name in [name for name in shapes if name in arrays]:
         shape, kind = arrays[name].shape, arrays[name].dtype
         if shape not in shapes[name] or kind.kind not in ("SU" if name == "imgname" else "fiub"):
-            raise InputError(f"{path}: {name} has shape {shape} and holds {kind}; {writer}'s has {' or '.join(map(str, shapes[name]))}")
+            raise InputError(f"{name} has shape {shape} and holds {kind}; {writer}'s has {' or '.join(map(str, shapes[name]))}")
     side = arrays["scale"].reshape(rows, -1).astype(float).max(1) * unit
-    if not 20 < np.median(side[np.isfinite(side)]) < 20_000:
-        raise InputError(f"{path}: scale is some {np.nanmedian(side) / unit:.4g}; {writer}'s is the side of the box in pixels{f' / {unit}' * (unit > 1)}")
+    usual = np.median(side[np.isfinite(side)])
+    if not 20 < usual < 20_000:
+        raise InputError(f"scale is some {usual / unit:.4g}; {writer}'s is the side of the box in pixels{f' / {unit}' * (unit > 1)}")
     pose, joints = arrays.get(pose_name), arrays.get(joints_name)
     numbers = [part.reshape(rows, -1).astype(float) for part in (side, arrays["center"], pose, joints) if part is not None]
     sound = np.isfinite(np.concatenate(numbers, 1)).all(1) & (side > 0)
@@ -112,8 +112,11 @@ def _read_rows(path):
 
 def read_rpe(disk):
     """A Found for each of the four lists. The picture is shown whole: which person is meant is what the words are for."""
-    for path in disk.named(r"(refine_)?vqa_(behavior|outfits|pose|shape)\w*\.json"):
-        found = Found("RPE", re.search("behavior|outfits|pose|shape", path.stem)[0])
+    lists = {part: disk.named(rf"(refine_)?vqa_{part}\w*\.json") for part in ("behavior", "outfits", "pose", "shape")}
+    for part, path in [(part, path) for part, paths in lists.items() for path in paths or [None] * any(lists.values())]:
+        found = Found("RPE", part)
+        if path is None:
+            found.missing["one of the four lists"].append(part)
         for row, place, name in _entries(disk, path, found, ("real_image", "image")):
             with found.noting(name):
                 (question, answer), *_ = _turns(row)
@@ -122,7 +125,8 @@ def read_rpe(disk):
                 if POSE not in answer or not 0.3 < (joints.amax(0) - joints.amin(0)).max() < 5:
                     raise InputError(f"no {POSE} in the answer, or joints that are not in metres")
                 pose = _hands_still(to_matrix(_numbers(truth["smpl_param"]["pose"], 72)))
-                found.samples.append(Sample(question, answer, pose, Photo(_there(place)), "image", key=f"{found.part}/{row['id']}", joints=joints))
+                key = f"{part}/{row['id']}"  # base names of pictures repeat
+                found.samples.append(Sample(question, answer, pose, Photo(_there(place)), "image", key=key, joints=joints))
         yield found
 
 
@@ -147,28 +151,30 @@ def read_own(disk):
         for n, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
             with found.noting(f"line {n}"):
                 row = json.loads(line)
-                question, pose, box, photo = row["question"], None, (), None
-                if "pose" in row:
-                    pose = _hands_still(to_matrix(_numbers(row["pose"], 72)))
+                question, box, photo = row["question"], (), None
+                pose = _hands_still(to_matrix(_numbers(row["pose"], 72))) if "pose" in row else None
                 answer = row["answer"] if pose is None else row.get("answer", ANSWERS[n % len(ANSWERS)])
                 if not question.strip() or not answer.strip() or answer.count(POSE) != (pose is not None):
-                    raise InputError(f"question and answer are sentences, and the answer of a line with a pose says {POSE} once, another never")
+                    raise InputError(f"question and answer are sentences; with a pose the answer says {POSE} once, without one never")
                 if "box" in row:
                     x, y, width, height = _numbers(row["box"], 4).tolist()
                     box = (x + width / 2, y + height / 2), max(width, height)
                 if "image" in row:
                     place = path.parent / row["image"]
-                    photo = Photo(_there(place if place.is_file() else None), *box, **({"person": False} if pose is None else {}))
+                    photo = Photo(_there(place if place.is_file() else None), *(box or ((), None)), pose is not None)
                 elif pose is not None:
                     pose = canonical_yaw(pose)
                 task = "talk" if pose is None else "image" if photo else "text"
-                found.samples.append(Sample(question, answer, pose, photo, task, question if task == "text" else "", key=f"{path.name}, line {n}"))
+                caption = question if task == "text" else ""
+                found.samples.append(Sample(question, answer, pose, photo, task, caption, key=f"{path.name}, line {n}"))
         yield found
 
 
 def _entries(disk, path, found, image_names):
     """(entry, its picture's path or None, its id) of a JSON list of objects; what is wrong with the list is noted."""
     entries = []
+    if path is None:
+        return entries
     with found.noting(path.name):
         entries = read_json(path, list)
         for n, entry in enumerate(entries):

@@ -1,7 +1,6 @@
 """PoseScript's and PoseFix's texts, and AMASS's poses, which they name by sequence and frame: Y up, without yaw, hands the identity."""
 
 import random
-import re
 from collections import defaultdict
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch
 from . import amass, captions
 from .body import InputError, canonical_yaw, load_body
 from .data import ANSWERS, QUESTIONS, Sample
-from .published import SPLITS, Found, read_json
+from .published import DATASETS, SPLITS, Found, read_json
 
-LISTING = "ids_2_dataset_sequence_and_frame_index{}.json"
+LISTING = "ids_2_dataset_sequence_and_frame_index{}.json"  # {id: ["AMASS", sequence, frame]}
 # A release's name, how its files' names end, and patterns of its texts.
 RELEASES = (("V2", "_100k", {"human": r"posescript_human_\w+\.json", "automatic": r"posescript_auto_\w+\.json"}),
             ("V1", "", {"human": r"human\d+\.json", "automatic": r"automatic_\w+\.json"}))
@@ -21,11 +20,10 @@ CHANGES = {"human": r"posefix_(human|paraphrases)_\w+\.json", "automatic": r"pos
 
 class Frames:
     """Poses by PoseScript's ids. pose: (M, 24, 3, 3), Y up, yaw kept; row: {id: place in it}; sequence: {id: name}; trouble: {id: the
-    error that says why it is not there}."""
+    error that says why it is not there}. places: what a LISTING holds."""
 
-    def __init__(self, disk, listing, ids):
+    def __init__(self, disk, places, ids):
         self.row, self.sequence, self.trouble, wanted, rows = {}, {}, {}, defaultdict(list), []
-        places = read_json(listing, dict)  # checked before
         for i in ids:
             match places.get(i):
                 case ["AMASS", str(name), int(frame)] if frame >= 0:
@@ -33,47 +31,45 @@ class Frames:
                     wanted[name].append((i, frame))
                 case place:
                     says = "has no such pose" if place is None else "does not say which frame of AMASS it is"
-                    self.trouble[i] = InputError(f"{listing.name} {says}")
+                    self.trouble[i] = InputError(f"the listing {says}")
         for name, frames in wanted.items():
             rows += self._read(disk, name, frames)
         self.pose = amass.to_pose(np.stack(rows)) if rows else torch.zeros(0, 24, 3, 3)
 
     def _read(self, disk, name, frames):
         """The rows of one sequence that are there and sound; of the others the trouble is noted."""
-        subset, path = name.split("/")[0], disk.sequences.get(amass.sequence_key(name))
-        if path is None:
-            self.trouble |= dict.fromkeys((i for i, _ in frames), FileNotFoundError(f"AMASS's {subset}: the sequence"))
-            return []
-        try:
-            poses, _ = amass.read_sequence(path)
-        except InputError as error:
-            why = InputError(f"AMASS's {subset}: {str(error).removeprefix(f'{path}: ')}")
-            self.trouble |= dict.fromkeys((i for i, _ in frames), why)
-            return []
+        where, path = f"AMASS's {name.split('/')[0]}", disk.sequences.get(amass.sequence_key(name))
+        poses, why = (), FileNotFoundError(f"{where} lacks the sequence, get {DATASETS['AMASS']}")
+        if path is not None:
+            why = InputError(f"{where}: the sequence has fewer frames")
+            try:
+                poses, _ = amass.read_sequence(path)
+            except InputError as error:
+                why = InputError(f"{where}: {str(error).removeprefix(f'{path}: ')}")
         rows = []
         for i, frame in frames:
             row = poses[frame, :66].astype(np.float32) if frame < len(poses) else None
-            if row is None or not np.isfinite(row).all():
-                self.trouble[i] = InputError(f"AMASS's {subset}: {'the sequence has fewer frames' if row is None else 'the frame holds NaN'}")
-            else:
+            if row is not None and np.isfinite(row).all():
                 self.row[i] = len(self.row)
                 rows.append(row)
+            else:
+                self.trouble[i] = why if row is None else InputError(f"{where}: the frame holds NaN")
         return rows
 
 
 def read_posescript(disk):
     """A Found for each release, kind of text and split. A text is a Sample."""
     for version, suffix, patterns in RELEASES:
-        for listing in disk.named(re.escape(LISTING.format(suffix))):
+        for listing in disk.named(LISTING.format(suffix)):
             found = Found(f"PoseScript {version}")
             with found.noting(listing.name):
-                read_json(listing, dict)
+                places = read_json(listing, dict)
             if not found.whole:
                 yield found
                 continue
             said = {kind: _texts(disk, listing, pattern) for kind, pattern in patterns.items()}
             lists = {split: [listing.with_name(f"{split}_ids{suffix}.json")] for split in SPLITS}
-            frames = Frames(disk, listing, dict.fromkeys(i for texts, _ in said.values() for i in texts))
+            frames = Frames(disk, places, dict.fromkeys(i for texts, _ in said.values() for i in texts))
             pose = frames.pose
             pose[:, :1] = canonical_yaw(pose[:, :1])
             for kind, (texts, trouble) in said.items():
@@ -92,22 +88,24 @@ def read_posescript(disk):
 def read_posefix(disk):
     """A Found for each kind of text and split. A policy takes no pose: the first is told in words of our grammar, then the change."""
     for path in disk.named(r"pair_id_2_pose_ids\.json"):
+        found = Found("PoseFix")
+        with found.noting(path.name):
+            pairs = {str(n): pair for n, pair in enumerate(read_json(path, list))}
+            places = read_json(next(iter(disk.named(LISTING.format("_100k"))), path.with_name(LISTING.format("_100k"))), dict)
+        if not found.whole:
+            yield found
+            continue
         lists = {split: [path.with_name(f"{split}_{which}_sequence_pair_ids.json") for which in ("in", "out")] for split in SPLITS}
-        pairs = {str(n): pair for n, pair in enumerate(read_json(path, list))}
         for kind, pattern in CHANGES.items():
             texts, trouble = _texts(disk, path, pattern)
             pair = {i: [str(p) for p in pairs[i]] for i in texts if isinstance(pairs.get(i), list) and len(pairs[i]) == 2}
-            wanted = dict.fromkeys(p for both in pair.values() for p in both)
-            listing = disk.named(re.escape(LISTING.format("_100k")))
-            frames = Frames(disk, listing[0], wanted) if listing else None
-            upright = canonical_yaw(frames.pose) if listing else None
-            true = captions.holds(load_body().joints(upright)) if listing else None
+            frames = Frames(disk, places, dict.fromkeys(p for both in pair.values() for p in both))
+            upright = canonical_yaw(frames.pose)
+            true = captions.holds(load_body().joints(upright))
             for found, ids in _by_split(f"PoseFix, {kind} texts", texts, trouble, lists):
                 rng = random.Random(found.part)
                 for i in ids:
                     with found.noting(i):
-                        if not listing:
-                            raise FileNotFoundError("PoseScript V2's listing, whose poses it pairs")
                         if i not in pair:
                             raise InputError(f"{path.name} has no such pair")
                         for p in pair[i]:

@@ -4,6 +4,7 @@ Numbers of different joints, bodies, retrieval models or pools do not compare: e
 pose counts evaluate.MISSING_MM, and finds nothing. The pose measured is the mean pose; its body has the mean shape.
 """
 
+import json
 import random
 from dataclasses import dataclass
 
@@ -11,14 +12,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .body import InputError, procrustes
+from .body import DATA, InputError, procrustes
 from .evaluate import MISSING_MM
 from .photos import Eyes
 from .published import DATASETS, Disk, survey
 from .retrieval import Retriever, recall
 
-# 17 joints of Human3.6M's regressor in the order of LSP, of which the first 14 are "14" and row PELVIS the pelvis; SPIN's order. And the same
-# of 4D-Humans' 19 and SPIN's 24 measured joints, which begin alike.
+# The 17 joints of Human3.6M's regressor in SPIN's order, of which the first 14 are "14" and row PELVIS the pelvis. And the same joints
+# among 4D-Humans' 19 and SPIN's 24 measured ones, which begin alike.
 FROM_REGRESSOR = [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10, 0, 7, 9]
 FROM_MEASURED = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18, 14, 16, 17]
 PELVIS = 14
@@ -26,82 +27,88 @@ POOL, POOLS = 64, 100  # samples of a random pool, and how many are drawn; how l
 KS = (1, 5, 10, 20)
 
 
+FIGURES = json.loads((DATA / "published.json").read_text(encoding="utf-8"))["figures"]  # rows as of a report, with models before them
+
+
 @dataclass(frozen=True)
 class Protocol:
-    """datasets: those of DATASETS that it is run on; joints: how many are compared, 0 where texts and poses are retrieved; text: what it is.
-
-    published: rows of (model, joints or "retriever; pool", figures in the order of our own row)."""
+    """datasets: those of DATASETS that it is run on; joints: how many are compared, 0 where texts and poses are retrieved."""
 
     datasets: tuple
     joints: int
     text: str
-    published: tuple = ()
 
 
-_UNSAID, _FULL, _RANDOM = "not said", "PoseScript's; full test split", "PoseScript's; random, size not said"
-_H36M = (("Pose-RFT", _UNSAID, (63.0, 44.5)), ("UniPose", _UNSAID, (69.2, 41.8)), ("ChatPose", _UNSAID, (126.0, 82.4)))
 PROTOCOLS = {
-    "3dpw-14": Protocol(("3DPW",), 14, "3DPW test, 13 LSP joints and Human3.6M's head", (
-        ("HMR2.0", "14", (70.0, 44.5)), ("Pose-RFT", _UNSAID, (85.9, 51.6)), ("UniPose", _UNSAID, (94.7, 59.1)),
-        ("ChatPose", _UNSAID, (163.6, 81.9)))),
-    "h36m-14": Protocol(("Human3.6M",), 14, "Human3.6M, subjects 9 and 11, 13 LSP joints and Human3.6M's head", _H36M),
-    "h36m-17": Protocol(("Human3.6M",), 17, "Human3.6M, subjects 9 and 11, Human3.6M's joints", _H36M),
-    "rpe-22": Protocol(("RPE",), 22, "RPE's four lists, SMPL's joints without hands", (
-        ("Pose-RFT", _UNSAID, (198.6, 87.0)), ("UniPose", _UNSAID, (213.4, 94.1)), ("ChatPose", _UNSAID, (275.0, 101.8)))),
-    "open-24": Protocol(("3DPW", "Human3.6M", "RPE", "your own"), 24, "truth and answer on one body, mean shape, SMPL's 24 joints"),
-    "posescript-full": Protocol(("PoseScript",), 0, "PoseScript's human texts, the test split as the pool", (
-        ("Pose-RFT", _FULL, (None, 42.2, 53.0, 65.5)), ("ChatPose", _FULL, (None, 17.6, 25.3, 35.8)))),
-    "posescript-pool": Protocol(("PoseScript",), 0, f"PoseScript's human texts of the test split, {POOLS} random pools", (
-        ("Pose-RFT", _RANDOM, (None, 71.8, 82.6, 88.7)), ("UniPose", _RANDOM, (None, 73.7, 82.4, 89.6)),
-        ("ChatPose", _RANDOM, (None, 39.9, 50.6, 58.7)), ("PoseScript's generator", _RANDOM, (None, 73.3, 82.5, 89.4)))),
+    "3dpw-14": Protocol(("3DPW",), 14, "3DPW test, 13 joints of LSP and Human3.6M's head"),
+    "h36m-14": Protocol(("Human3.6M",), 14, "Human3.6M, subjects 9 and 11, 13 joints of LSP and Human3.6M's head"),
+    "h36m-17": Protocol(("Human3.6M",), 17, "Human3.6M, subjects 9 and 11, Human3.6M's joints"),
+    "rpe-22": Protocol(("RPE",), 22, "RPE's four lists, SMPL's joints without hands"),
+    "open-24": Protocol(("3DPW", "Human3.6M", "RPE", "your own"), 24, "truth and answer on one body of mean shape, SMPL's 24 joints"),
+    "posescript-full": Protocol(("PoseScript",), 0, "PoseScript's human texts, all of the test split the pool"),
+    "posescript-pool": Protocol(("PoseScript",), 0, "PoseScript's human texts of the test split, random pools"),
 }
 
 
 def run(name, root, policy, *, body, seed=0, limit=None, encoder=None, progress=True):
-    """Run one of PROTOCOLS on the files under a folder: a report, whose "rows" are what `table` prints. limit: samples, drawn by seed; None: all.
+    """Run one of PROTOCOLS on the files under a folder. limit: samples, drawn by seed; None: all.
 
-    Raises InputError where the protocol is none of ours, its files are not there, or the body cannot give its joints.
+    Returns a report whose "rows" are (what was measured with, figures), as `table` prints them. Raises InputError where the protocol is
+    none of ours, its files are not there, or the body cannot give its joints.
     """
     if name not in PROTOCOLS:
         raise InputError(f"{name}: no protocol; use one of {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
     regressor = _regressor(protocol, Disk(root), body)
-    founds = [f for f in survey(root, protocol.datasets) if "train" not in f.part and (protocol.joints or f.part == "test" and "human" in f.dataset)]
-    notes, parts = [line for f in founds for line in f.lines()], {}
-    for found in founds:
-        parts[found] = [s for s in found.samples if not protocol.joints or truth_of(s, protocol, body) is not None]
-        lost = len(found.samples) - len(parts[found])
-        notes += [f"{found.remark or found.part}: {lost:,} samples without truth for these joints are left out"] * bool(lost)
-    used = [found for found in founds if parts[found]]
-    if not used:
+    exam, notes = _exam(survey(root, protocol.datasets), protocol, body)
+    parts = list(dict.fromkeys(part for part, *_ in exam))
+    if not exam:
         raise InputError(f"{root}: nothing there for {name}; get {DATASETS[protocol.datasets[0]]}; {'; '.join(notes)}")
-    if len(used) > 1 and name in ("3dpw-14", "h36m-14", "h36m-17"):
-        raise InputError(f"{root}: {name} is run on one file, but there are {', '.join(f.remark for f in used)}; give a folder with one of them")
-    samples = [(n, sample) for n, found in enumerate(used) for sample in parts[found]]
-    samples = [samples[i] for i in sorted(random.Random(seed).sample(range(len(samples)), min(limit or len(samples), len(samples))))]
-    of, samples = torch.tensor([n for n, _ in samples]), [sample for _, sample in samples]
-    pose = answer(policy, samples, seed=seed, encoder=encoder, progress=progress)  # (P, 24, 3, 3)
+    if len(parts) > 1 and name not in ("rpe-22", "open-24"):
+        raise InputError(f"{root}: {name} is run on one set, but there are {', '.join(parts)}; give a folder with one")
+    exam = [exam[i] for i in sorted(random.Random(seed).sample(range(len(exam)), min(limit or len(exam), len(exam))))]
+    of, samples, truth = zip(*exam)
+    pose, truth = answer(policy, samples, seed=seed, encoder=encoder, progress=progress), torch.stack(truth)
     missing = pose.isnan().flatten(1).any(1)
-    report = {"protocol": name, "model": policy.name, "seed": seed, "body": body.name, "samples": len(samples), "notes": notes,
-              "without_pose": int(missing.sum()), "missing_mm": MISSING_MM}
     if protocol.joints:
-        truth, measured = torch.stack([truth_of(s, protocol, body) for s in samples]), f"{body.name}; {protocol.joints}"
-        errors = joint_errors(predict(pose, protocol, body, regressor), truth, protocol)
-        errors = torch.stack(errors, 1).masked_fill(missing[:, None], MISSING_MM)  # (P, 2)
+        errors = torch.stack(joint_errors(predict(pose, protocol, body, regressor), truth, protocol), 1)  # (P, 2)
+        errors, measured = errors.masked_fill(missing[:, None], MISSING_MM), f"{body.name}; {protocol.joints}"
         rows = [(measured, errors.mean(0).tolist())]
-        rows += [(f"{measured}; {f.dataset} {f.remark or f.part} alone", errors[of == n].mean(0).tolist()) for n, f in enumerate(used)
-                 if len(used) > 1 and (of == n).any()]
-        return report | {"rows": rows}
+        for part in sorted(set(of)) if len(parts) > 1 else ():
+            rows.append((f"{measured}; {part} alone", errors[torch.tensor([other == part for other in of])].mean(0).tolist()))
+    else:
+        rows = _retrieved([s.caption for s in samples], pose, truth, missing, body, size=POOL if name.endswith("pool") else None, seed=seed)
+    return {"protocol": name, "model": policy.name, "seed": seed, "body": body.name, "samples": len(samples), "notes": notes,
+            "without_pose": int(missing.sum()), "missing_mm": MISSING_MM, "rows": rows}
+
+
+def _exam(founds, protocol, body):
+    """What a protocol asks of what was found: [(part, sample, truth)], and lines that say what there is and what is left out."""
+    exam, notes = [], []
+    for found in founds:
+        if found.part == "train" or not (protocol.joints or found.part == "test" and "human" in found.dataset):
+            continue
+        if protocol.joints:
+            mine, lost = [(s, truth_of(s, protocol, body)) for s in found.samples], "samples without truth for these joints"
+        else:  # the first text of each pose
+            mine, lost = [(s, s.pose) for s in {s.key: s for s in reversed(found.samples)}.values()][::-1], "further texts of a pose"
+        part = f"{found.dataset} {found.remark or found.part}"
+        mine = [(part, *row) for row in mine if row[1] is not None]
+        notes += [*found.lines(), *[f"    {len(found.samples) - len(mine):,} {lost} are left out"] * (len(mine) < len(found.samples))]
+        exam += mine
+    return exam, notes
+
+
+def _retrieved(captions, pose, real, missing, body, *, size, seed):
+    """Rows of recall by both of our retrieval models: of the poses (P, 24, 3, 3), and of the real ones."""
     rows = []
     for kind in ("reward_model", "judge"):
         retriever = Retriever.load(kind)
-        text, real = retriever.embed_text([s.caption for s in samples]), torch.stack([s.pose for s in samples])
-        for who, poses in (("", pose.nan_to_num()), (", real poses", real)):
-            made = retriever.embed_pose(poses, body.joints(poses))
-            absent = missing if who == "" else torch.zeros_like(missing)
-            pool, figures = recalls(text, made, absent, size=POOL if name.endswith("pool") else None, seed=seed)
+        text = retriever.embed_text(captions)
+        for who, poses, absent in (("", pose.nan_to_num(), missing), (", real poses", real, torch.zeros_like(missing))):
+            pool, figures = recalls(text, retriever.embed_pose(poses, body.joints(poses)), absent, size=size, seed=seed)
             rows.append((f"minirft's {kind}{who}; {pool}", figures))
-    return report | {"rows": rows}
+    return rows
 
 
 def answer(policy, samples, *, seed=0, encoder=None, progress=True):
@@ -116,7 +123,8 @@ def answer(policy, samples, *, seed=0, encoder=None, progress=True):
 
 
 def truth_of(sample, protocol, body):
-    """The joints that a protocol compares with, (17, 3), (22, 3) or (24, 3) metres, or None: measured ones, for 24 the body's own in the true pose."""
+    """The joints that a protocol compares with, (17, 3), (22, 3) or (24, 3) metres: measured ones, for 24 the body's own in the true
+    pose; None where they are not known."""
     if protocol.joints == 24:
         return None if sample.pose is None else body.joints(sample.pose)
     joints = sample.joints
@@ -150,39 +158,39 @@ def recalls(text, made, missing, *, size=None, seed=0):
     seeded pools of `size` rows. text, made: (P, E); missing: (P,)."""
     count = len(text)
     if size is None or size >= count:
-        found, pool = [recall(text, made, KS, missing=missing)], f"all {count}"
+        found, pool = [recall(text, made, KS, missing=missing)], f"{count} poses"
     else:
         rng = random.Random(seed)
         picks = [rng.sample(range(count), size) for _ in range(POOLS)]
-        found, pool = [recall(text[p], made[p], KS, missing=missing[p]) for p in picks], f"{size} of {count}, {POOLS} times, seed {seed}"
+        found = [recall(text[p], made[p], KS, missing=missing[p]) for p in picks]
+        pool = f"{size} of {count} poses, {POOLS} times, seed {seed}"
     return pool, [float(np.mean([f[way][str(k)] for f in found])) for way in ("t2p", "p2t") for k in KS]
 
 
 def table(report):
     """A report beside what papers say, in their layout: each row says what its figures were measured with."""
-    protocol, model = PROTOCOLS[report["protocol"]], report["model"]
+    protocol, published, model = PROTOCOLS[report["protocol"]], FIGURES.get(report["protocol"], []), report["model"]
     head = ["MPJPE", "PA-MPJPE"] if protocol.joints else [f"{way} R@{k}" for way in ("T2P", "P2T") for k in KS] + ["T2P mean of 5, 10, 20"]
-    rows = [(model, *row) for row in report["rows"]]
-    rows += [(who, f"SMPL; {what}" if protocol.joints else what, figures) for who, what, figures in protocol.published]
-    lines = [f"{report['protocol']}: {protocol.text}; {report['samples']:,} samples, {report['without_pose']:,} answers without a pose, which "
-             + (f"count {report['missing_mm']:.0f} mm; mm, pelvis on pelvis" if protocol.joints else "find nothing; percent"),
+    rows = [*((model, *row) for row in report["rows"]), *published]
+    lines = [f"{report['protocol']}: {protocol.text}; {report['samples']:,} samples, {report['without_pose']:,} answers without a pose, "
+             + (f"which count {report['missing_mm']:.0f} mm; mm, pelvis on pelvis" if protocol.joints else "which find nothing; percent"),
              f"| model | {'body; joints' if protocol.joints else 'retriever; pool'} | {' | '.join(head)} |", "|---" * (len(head) + 2) + "|"]
     for who, what, figures in rows:
         cells = [*figures] + [None] * (2 * len(KS) - len(figures)) * (not protocol.joints)
         if not protocol.joints:
             cells.append(sum(figures[1:4]) / 3)
         lines.append(f"| {who} | {what} | {' | '.join('' if c is None else f'{c:.1f}' for c in cells)} |")
-    return "\n".join(lines + [f"Rows compare where their second column is the same; {model}'s is the first. Published: arXiv 2508.07804's."
-                              if protocol.published else "No paper gives figures for this body."])
+    return "\n".join([*lines, "Rows compare where their second column is the same. Other models' figures: as arXiv 2508.07804 gives them."
+                      if published else "No paper gives figures for this."])
 
 
 def _regressor(protocol, disk, body):
-    """Human3.6M's regressor of joints (17, 6890) for the protocols that need it. Raises InputError where body or file cannot give the joints."""
+    """Human3.6M's regressor of joints (17, 6890), None for who needs none. Raises InputError where body or file cannot give the joints."""
     if protocol.joints in (0, 24):
         return None
     if len(body.skin_at_rest) != 6890:
-        raise InputError(f"{protocol.joints} joints that were measured on SMPL cannot be had of the {body.name} body; pass SMPL_NEUTRAL.pkl by --body, "
-                         "or use open-24, which no other figures compare with")
+        raise InputError(f"{protocol.joints} joints that were measured on SMPL cannot be had of the {body.name} body; pass "
+                         "SMPL_NEUTRAL.pkl by --body, or use open-24, which no paper's figures compare with")
     if protocol.joints == 22:
         return None
     paths = disk.named(r"J_regressor_h36m\.npy")

@@ -16,26 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from . import amass
-from .body import InputError
+from .body import DATA, InputError
 from .data import POSE
 
-DATASETS = {  # what of it to get from where
-    "AMASS": 'sequences in "SMPL+H G", https://amass.is.tue.mpg.de',
-    "PoseScript": "posescript_release_v2.zip, linked from https://github.com/naver/posescript; its poses are AMASS's",
-    "PoseFix": "posefix_dataset_release.zip, linked from https://github.com/naver/posescript; its poses are PoseScript's",
-    "3DPW": "3dpw_test.npz of hmr2_evaluation_data, https://github.com/shubham-goel/4D-Humans; imageFiles, https://virtualhumans.mpi-inf.mpg.de/3DPW",
-    "Human3.6M": "h36m_val_p2.npz of hmr2_evaluation_data, https://github.com/shubham-goel/4D-Humans; images, http://vision.imar.ro/human3.6m",
-    "RPE": "refine_vqa_{behavior,outfits,pose,shape}_withGT.json, the corrected lists of ChatPose's benchmark; their pictures are 3DPW's",
-    "VQA": "llava_instruct_150k.json, https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K; images, https://cocodataset.org",
-    "your own": 'FILE.jsonl, a line each: {"question", "answer", "pose": 72 axis-angles, "image", "box": [x, y, width, height]}',
-}
+DATASETS = json.loads((DATA / "published.json").read_text(encoding="utf-8"))["datasets"]  # what of each to get from where
 SPLITS = ("train", "val", "test")
 NAMED, REASONS = 3, 20  # how many names of what is missing or unreadable are printed, and of how many reasons
 
 
 @dataclass(eq=False)
 class Found:
-    """What there is of one part of a dataset. missing, unreadable: {why: [names]}; sequences: of AMASS, which has no samples by itself."""
+    """What there is of one part of a dataset. sequences: of AMASS, which has no samples by itself; missing, unreadable: {why: [names]}."""
 
     dataset: str
     part: str = ""
@@ -58,14 +49,15 @@ class Found:
             self.missing[str(error)].append(str(name))
         except KeyError as error:
             self.unreadable[f"no {error}"].append(str(name))
-        except (TypeError, AttributeError, ValueError) as error:  # InputError and broken JSON are ValueErrors
+        except (TypeError, AttributeError, ValueError, OSError) as error:  # InputError and broken JSON are ValueErrors
             self.unreadable[" ".join(str(error).split())].append(str(name))
 
     def lines(self):
         """Counts, then reasons with the first names."""
-        counts = [sum(map(len, kind.values())) for kind in (self.missing, self.unreadable)]
+        missing, unreadable = (sum(map(len, kind.values())) for kind in (self.missing, self.unreadable))
         there = f"{self.sequences:,} sequences" if self.sequences else f"{len(self.samples):,} samples"
-        yield f"{', '.join(filter(None, [self.dataset, self.part, self.remark]))}: {there} found, {counts[0]:,} missing, {counts[1]:,} unreadable"
+        name = ", ".join(filter(None, [self.dataset, self.part, self.remark]))
+        yield f"{name}: {there} found, {missing:,} missing, {unreadable:,} unreadable"
         notes = [(kind, *note) for kind in ("missing", "unreadable") for note in getattr(self, kind).items()]
         for kind, why, names in notes[:REASONS]:
             yield f"    {kind}, {why}: {len(names):,} ({', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)})"
@@ -78,7 +70,7 @@ class Disk:
 
     def __init__(self, root):
         self.files, self.folders, seen = [], [], set()
-        for folder, below, names in os.walk(root, followlinks=True):
+        for folder, below, names in os.walk(os.path.abspath(root), followlinks=True):
             if (real := os.path.realpath(folder)) in seen:  # a link may lead up
                 below.clear()
                 continue
@@ -119,8 +111,8 @@ def survey(root, names=tuple(DATASETS)):
     """Everything of the named DATASETS under a folder: a list of Found."""
     from . import photos, posescript  # they need what is above
 
-    readers = {"AMASS": read_amass, "PoseScript": posescript.read_posescript, "PoseFix": posescript.read_posefix, "3DPW": photos.read_people,
-               "Human3.6M": photos.read_people, "RPE": photos.read_rpe, "VQA": photos.read_vqa, "your own": photos.read_own}
+    readers = dict(zip(DATASETS, (read_amass, posescript.read_posescript, posescript.read_posefix, photos.read_people, photos.read_people,
+                                  photos.read_rpe, photos.read_vqa, photos.read_own)))
     disk = Disk(root)
     return [found for reader in dict.fromkeys(readers[name] for name in names) for found in reader(disk)
             if found.dataset.startswith(tuple(names))]
@@ -154,8 +146,8 @@ def check(root):
 
 
 def to_learn(root, *, see):
-    """Samples to train on under a folder, and lines that say what was taken and what was not: training splits alone, and no pictures that a
-    policy which sees by `see` (data.SEE, None: not at all) cannot use. Raises InputError where nothing is left."""
+    """Samples to train on under a folder, and lines that say what was taken and what was not: training splits alone, and no pictures
+    that a policy which sees by `see` (data.SEE, None: not at all) cannot use. Raises InputError where nothing is left."""
     samples, lines = [], []
     for found in survey(root, [name for name in DATASETS if name not in ("AMASS", "RPE")]):
         kept = [s for s in found.samples if (s.pose is not None or POSE not in s.answer)
@@ -171,8 +163,8 @@ def to_learn(root, *, see):
 
 
 class Mix:
-    """Ready samples beside generated ones. share: of a batch; the tasks that there are ("text", "image", "talk") are drawn equally often, so
-    that a large dataset drowns no other. eyes: photos.Eyes."""
+    """Ready samples beside generated ones. share: of a batch; the tasks that there are ("text", "image", "talk") are drawn equally often,
+    so that a large dataset drowns no other. eyes: photos.Eyes."""
 
     def __init__(self, samples, share, eyes):
         self.share, self.eyes, self.tasks = share, eyes, defaultdict(list)
@@ -191,7 +183,7 @@ def read_json(path, kind):
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError("a file of the release") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path.name}: cannot be read as JSON ({error})") from None
     if not isinstance(value, kind):
         raise InputError(f"{path.name}: holds a {type(value).__name__}; it must be a {kind.__name__}")

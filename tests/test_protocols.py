@@ -13,7 +13,7 @@ from minirft.body import DATA, InputError, load_body, to_matrix
 from minirft.cli import main
 from minirft.data import Sample
 from minirft.policy import PosePolicy
-from minirft.protocols import PROTOCOLS
+from minirft.protocols import FIGURES, PROTOCOLS
 
 
 class Answers:
@@ -47,6 +47,10 @@ def smpl_of(body):
         arrays[name] = np.concatenate([arrays[name], arrays[name][-more:]])
     arrays["J_regressor"] = np.concatenate([np.asarray(arrays["J_regressor"]), np.zeros((24, more))], 1)
     return type(body)(arrays, "SMPL_NEUTRAL")
+
+
+def two_test_poses(root):
+    posescript_v2(root, human={"0": ["Arms up."], "2": ["He kneels.", "On his knees."], "1": "Arms out."}, splits={"train": [0, 3], "val": [], "test": [2, 1]})
 
 
 def regressor(root):
@@ -156,7 +160,7 @@ def test_rpe_is_measured_on_22_joints_over_its_four_lists_and_each(tmp_path, smp
     ("h36m-17", "smpl", "J_regressor_h36m.npy is not there; get it from SPIN"),
     ("h36m-17", "narrow", r"\(17, 100\); Human3.6M's regressor is \(17, 6890\)"),
     ("3dpw-14", "spin", "3dpw_test.npz.*3 samples without truth for these joints.*|nothing there for 3dpw-14.*4D-Humans"),
-    ("3dpw-14", "two", "3dpw-14 is run on one file, but there are 3dpw_other.npz, 3dpw_test.npz"),
+    ("3dpw-14", "two", "3dpw-14 is run on one set, but there are 3DPW 3dpw_other.npz, 3DPW 3dpw_test.npz"),
     ("posescript-full", None, "nothing there for posescript-full; get posescript_release_v2.zip"),
     ("mpjpe", None, "mpjpe: no protocol; use one of 3dpw-14, h36m-14"),
 ])
@@ -177,7 +181,7 @@ def test_samples_without_truth_are_left_out_and_told(tmp_path, smpl):
     arrays["extra_keypoints_3d"][1] = 0
     threedpw(tmp_path, arrays), regressor(tmp_path)
     report = protocols.run("3dpw-14", tmp_path, Answers(camera_poses(2)), body=smpl, progress=False)
-    assert report["samples"] == 2 and "3dpw_test.npz: 1 samples without truth for these joints are left out" in report["notes"]
+    assert report["samples"] == 2 and "    1 samples without truth for these joints are left out" in report["notes"]
 
 
 def test_training_files_are_no_benchmark(tmp_path):
@@ -192,15 +196,15 @@ def test_the_open_body_measures_the_true_poses_on_itself(tmp_path):
     true = to_matrix(torch.tensor(arrays["body_pose"]))
     report = protocols.run("open-24", tmp_path, Answers(true), body=load_body(), progress=False)
     assert report["rows"][0][0] == "open; 24" and report["rows"][0][1] == pytest.approx([0, 0], abs=0.1)  # hands are no matter: 24 joints, not their turn
-    assert "| ChatPose" not in protocols.table(report) and "No paper gives figures for this body" in protocols.table(report)
+    assert "| ChatPose" not in protocols.table(report) and "No paper gives figures for this" in protocols.table(report)
 
 
 def test_a_limit_picks_by_seed(tmp_path):
-    posescript_v2(tmp_path)
+    two_test_poses(tmp_path)
     picks = {seed: Answers(camera_poses(1)) for seed in range(6)}
     for seed, policy in picks.items():
         assert protocols.run("posescript-full", tmp_path, policy, body=load_body(), seed=seed, limit=1, progress=False)["samples"] == 1
-    assert {tuple(policy.asked) for policy in picks.values()} == {("He kneels.",), ("On his knees.",)}
+    assert {tuple(policy.asked) for policy in picks.values()} == {("He kneels.",), ("Arms out.",)}
 
 
 # Retrieval.
@@ -211,11 +215,11 @@ def test_a_pool_is_seeded_names_its_size_and_is_easier_than_all():
     made = torch.nn.functional.normalize(text + 0.8 * torch.randn(200, 8, generator=generator), dim=-1)
     none = torch.zeros(200, dtype=torch.bool)
     pool, full = protocols.recalls(text, made, none)
-    assert pool == "all 200" and len(full) == 2 * len(protocols.KS)
+    assert pool == "200 poses" and len(full) == 2 * len(protocols.KS)
     (name, small), (_, same), (_, other) = (protocols.recalls(text, made, none, size=20, seed=seed) for seed in (1, 1, 2))
-    assert name == f"20 of 200, {protocols.POOLS} times, seed 1" and small == same != other
+    assert name == f"20 of 200 poses, {protocols.POOLS} times, seed 1" and small == same != other
     assert all(a > b for a, b in zip(small[:3], full[:3])) and small[3] == 100  # of 20 the first 20
-    assert protocols.recalls(text, made, none, size=500)[0] == "all 200"
+    assert protocols.recalls(text, made, none, size=500)[0] == "200 poses"
 
 
 def test_an_answer_without_a_pose_finds_nothing():
@@ -228,16 +232,17 @@ def test_an_answer_without_a_pose_finds_nothing():
 @pytest.mark.parametrize("name", ["posescript-full", "posescript-pool"])
 def test_posescripts_test_texts_are_asked_as_they_are_and_every_row_names_retriever_and_pool(tmp_path, name, monkeypatch):
     monkeypatch.setattr(protocols, "POOL", 1)
-    posescript_v2(tmp_path)
+    two_test_poses(tmp_path)
     policy = Answers(camera_poses(2))
     report = protocols.run(name, tmp_path, policy, body=load_body(), progress=False)
-    assert policy.asked == ["He kneels.", "On his knees."]  # the human texts of the test split alone
-    pool = "all 2" if name.endswith("full") else "1 of 2, 100 times, seed 0"
+    assert policy.asked == ["He kneels.", "Arms out."]  # the human texts of the test split alone, one a pose
+    assert "    1 further texts of a pose are left out" in report["notes"]
+    pool = "2 poses" if name.endswith("full") else "1 of 2 poses, 100 times, seed 0"
     assert [what for what, _ in report["rows"]] == [f"minirft's {kind}; {pool}" for kind in ("reward_model", "reward_model, real poses", "judge", "judge, real poses")]
     printed = protocols.table(report)
     assert f"| stub | minirft's judge; {pool} |" in printed
     ours = {what for what, _ in report["rows"]}
-    assert not any(what in ours for _, what, _ in PROTOCOLS[name].published)  # no column says that theirs compare with ours
+    assert not any(what in ours for _, what, _ in FIGURES[name])  # no column says that theirs compare with ours
 
 
 # The table and the command.
@@ -259,15 +264,15 @@ def test_a_report_of_every_protocol_fits_its_table():
     for name, protocol in PROTOCOLS.items():
         report = {"protocol": name, "model": "m", "samples": 1, "without_pose": 0, "missing_mm": 300.0, "rows": [("x", [1.0] * (2 if protocol.joints else 8))]}
         rows = [line for line in protocols.table(report).splitlines() if line.startswith("|")]
-        assert len({row.count("|") for row in rows}) == 1 and len(rows) == 3 + len(protocol.published)
+        assert len({row.count("|") for row in rows}) == 1 and len(rows) == 3 + len(FIGURES.get(name, []))
 
 
 def test_evaluate_runs_a_protocol_and_prints_the_table(tmp_path, capsys):
-    posescript_v2(tmp_path)
+    two_test_poses(tmp_path)
     arguments = ["evaluate", "--protocol", "posescript-full", "--data", str(tmp_path), "--json", str(tmp_path / "report.json")]
     assert main(arguments) == 0
     out, report = capsys.readouterr().out, json.loads((tmp_path / "report.json").read_text())
-    assert "PoseScript V2, human texts, test: 2 samples found" in out and "| mini-sft | minirft's judge; all 2 |" in out and "| ChatPose |" in out
+    assert "PoseScript V2, human texts, test: 3 samples found" in out and "| mini-sft | minirft's judge; 2 poses |" in out and "| ChatPose |" in out
     assert report["protocol"] == "posescript-full" and report["model"] == "mini-sft" and report["body"] == "open"
 
 

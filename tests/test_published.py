@@ -138,6 +138,12 @@ def test_old_and_new_folder_names_are_one(old, new):
     assert amass.sequence_key(f"{old}/s/x_poses.npz") != amass.sequence_key("CMU/s/x_poses.npz")
 
 
+@pytest.mark.parametrize("name", ["", "/", "x_poses.npz", "s/x_poses.npz"])
+def test_a_name_that_is_too_short_is_no_sequence_of_amass(tmp_path, name):
+    folder = posescript_v2(tmp_path, places={"2": ["AMASS", name, 0]})
+    assert sum(map(len, found(folder.parent, "PoseScript")["PoseScript V2, human texts", "test"].missing.values())) == 1
+
+
 @pytest.mark.parametrize(("name", "others", "says"), [
     ("x_stageii.npz", {}, "SMPL-X, another fit.*SMPL\\+H G"),
     ("x_poses.npz", {"surface_model_type": np.array("smplx")}, "SMPL-X"),
@@ -226,8 +232,8 @@ def test_posescript_v1_with_plain_strings_and_its_six_automatic_files_is_read(tm
     (["AMASS", "CMU/02/02_01_poses.npz", -1], "unreadable", "does not say which frame"),
     (["AMASS", "CMU/02/02_01_poses.npz"], "unreadable", "does not say which frame"),
     (["MOYO", "CMU/02/02_01_poses.npz", 0], "unreadable", "does not say which frame"),
-    (["AMASS", "KIT/3/walk_poses.npz", 0], "missing", "KIT: the sequence"),
-    (["AMASS", "../../etc/passwd", 0], "missing", "the sequence"),
+    (["AMASS", "KIT/3/walk_poses.npz", 0], "missing", "KIT lacks the sequence, get .*SMPL.H G"),
+    (["AMASS", "../../etc/passwd", 0], "missing", "lacks the sequence"),
     (["AMASS", "CMU/bad/nan_poses.npz", 1], "unreadable", "CMU: the frame holds NaN"),
     (["AMASS", "CMU/bad/wide_poses.npz", 1], "unreadable", r"CMU: has poses of shape \(5, 165\)"),
     (["AMASS", "CMU/bad/cut_poses.npz", 1], "unreadable", "CMU.*cut short"),
@@ -330,13 +336,13 @@ def test_pairs_out_of_range_and_of_poses_that_are_absent_are_told(tmp_path):
     (tmp_path / "AMASS/CMU/02/02_01_poses.npz").unlink()
     got = found(tmp_path, "PoseFix")["PoseFix, human texts", "train"]
     assert not got.samples and got.unreadable == {"pair_id_2_pose_ids.json has no such pair": ["7"]}
-    assert got.missing == {"AMASS's CMU: the sequence": ["1"]}
+    assert list(got.missing.values()) == [["1"]] and "AMASS's CMU lacks" in " ".join(got.missing)
 
 
 def test_posefix_without_posescript_says_what_it_lacks(tmp_path):
     posefix(tmp_path)
     (tmp_path / "posescript_release" / "ids_2_dataset_sequence_and_frame_index_100k.json").unlink()
-    assert "PoseScript V2's listing" in " ".join(found(tmp_path, "PoseFix")["PoseFix, human texts", "test"].missing)
+    assert found(tmp_path, "PoseFix")["PoseFix", ""].missing
 
 
 # 3DPW and Human3.6M.
@@ -573,6 +579,19 @@ def test_an_empty_folder_and_none_are_errors(tmp_path, capsys):
     assert "not here: AMASS; get sequences" in capsys.readouterr().out
     with pytest.raises(InputError, match="nowhere: no such folder"):
         published.check(tmp_path / "nowhere")
+
+
+def test_the_folder_one_stands_in_is_read_as_any_other(tmp_path, monkeypatch):
+    posescript_v2(tmp_path)
+    monkeypatch.chdir(tmp_path / "AMASS" / "CMU")
+    assert {key: f.sequences for key, f in found(".").items()} == {("AMASS", "CMU"): 2}
+    assert {f.part for f in published.survey("01", ["AMASS"])} == {"CMU"}
+
+
+def test_json_that_is_nested_without_end_is_unreadable(tmp_path):
+    folder = posescript_v2(tmp_path)
+    (folder / "posescript_human_6293.json").write_text("[" * 100_000)
+    assert any("posescript_human_6293.json" in line for f in published.survey(tmp_path, ["PoseScript"]) for line in f.lines())
 
 
 def test_folders_may_be_links_and_links_may_lead_in_circles(tmp_path):
