@@ -111,7 +111,8 @@ def _read_rows(path):
 
 
 def read_rpe(disk):
-    """A Found for each of the four lists. The picture is shown whole: which person is meant is what the words are for."""
+    """A Found for each of the four lists; joints are its fitted_joint_cam. The picture is shown whole: which person is meant is what the
+    words are for."""
     lists = {part: disk.named(rf"(refine_)?vqa_{part}\w*\.json") for part in ("behavior", "outfits", "pose", "shape")}
     for part, path in [(part, path) for part, paths in lists.items() for path in paths or [None] * any(lists.values())]:
         found = Found("RPE", part)

@@ -87,6 +87,7 @@ def _exam(founds, protocol, body):
     exam, notes = [], []
     for found in founds:
         if found.part == "train" or not (protocol.joints or found.part == "test" and "human" in found.dataset):
+            notes += [f"{found.dataset}, {found.part or 'whole'}: not asked, by this protocol"] * bool(found.samples)
             continue
         if protocol.joints:
             mine, lost = [(s, truth_of(s, protocol, body)) for s in found.samples], "samples without truth for these joints"
