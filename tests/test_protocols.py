@@ -276,6 +276,16 @@ def test_evaluate_runs_a_protocol_and_prints_the_table(tmp_path, capsys):
     assert report["protocol"] == "posescript-full" and report["model"] == "mini-sft" and report["body"] == "open"
 
 
+def test_evaluate_looks_at_pictures_where_a_protocol_asks_about_them(tmp_path, monkeypatch, stub_blazepose, capsys):
+    monkeypatch.setattr("minirft.photos.BlazePose", type(stub_blazepose))
+    threedpw(tmp_path, people())
+    write(tmp_path / "vqa_pose.json", [rpe_entry(0)])
+    assert main(["evaluate", "--protocol", "open-24", "--data", str(tmp_path)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| mini-sft")]
+    assert [row.split(" | ")[1] for row in rows] == ["open; 24", "open; 24; 3DPW 3dpw_test.npz alone", "open; 24; RPE pose alone"]
+    assert all(20 < float(row.split(" | ")[2]) < 1000 for row in rows)
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
     (["--protocol", "open-24"], "--protocol NAME with --data DIR"), (["--data", "x"], "--protocol NAME with --data DIR"), ([], "--poses FILE, or --protocol"),
     (["--protocol", "open-24", "--data", "x", "--poses", "y"], "either"), (["--protocol", "nothing", "--data", "."], "no protocol; use one of"),
