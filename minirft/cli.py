@@ -170,8 +170,9 @@ def sft(arguments):
     album = _album(arguments)
     if album:
         policy.face(album.tokens.shape[1:])
+    own = _own(arguments, config.see if config.image_share else policy.sees, encoder)
     unseen = exam_album(body, validation, count=EXAM, encoder=encoder) if album and validation is not None else None
-    train.sft(policy.to(arguments.device), poses, config, body=body, out=out, album=album, validation=validation,
+    train.sft(policy.to(arguments.device), poses, config, body=body, out=out, album=album, own=own, validation=validation,
               validation_album=unseen, resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
 
@@ -210,7 +211,7 @@ def rft(arguments):
         config = replace(config, group_size=setting.group_size, micro_batch=setting.micro_batch)
     critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
     train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
-              resume=arguments.resume)
+              own=_own(arguments, policy.sees, _encoder(arguments)), resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
 
 
@@ -230,26 +231,39 @@ def evaluate(arguments):
     from .policy import PosePolicy
     from .snapshots import exam_album
 
+    if (arguments.protocol is None) != (arguments.data is None) or (arguments.poses is None) == (arguments.data is None):
+        raise InputError("give either --poses FILE, or --protocol NAME with --data DIR")
     if arguments.json:
         _check_writable(Path(arguments.json).parent, file=arguments.json)
-    poses, body, seed = load_poses(arguments.poses), load_body(arguments.body), arguments.seed
+    poses, body, seed = arguments.poses and load_poses(arguments.poses), load_body(arguments.body), arguments.seed
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
-    if arguments.task == "image":
+    if arguments.protocol:
+        from . import protocols
+
+        report = protocols.run(arguments.protocol, arguments.data, policy, body=body, seed=seed, limit=arguments.limit,
+                               encoder=_encoder(arguments)) | {"model": arguments.model}
+    elif arguments.task == "image":
         policy.must_see()
-        album = exam_album(body, poses.pose, count=arguments.limit, seed=seed, encoder=_encoder(arguments))
+        album = exam_album(body, poses.pose, count=arguments.limit or 1000, seed=seed, encoder=_encoder(arguments))
         report = evaluate_pictures(policy, album, body=body, seed=seed, name=arguments.model)
     else:
-        report = measure(policy, poses, body=body, seed=seed, limit=arguments.limit, name=arguments.model)
+        report = measure(policy, poses, body=body, seed=seed, limit=arguments.limit or 1000, name=arguments.model)
     if arguments.json:
         write_json(arguments.json, report)
-    print(json.dumps(report, indent=2))
+    print("\n".join([*report["notes"], protocols.table(report)]) if arguments.protocol else json.dumps(report, indent=2))
 
 
 def data(arguments):
-    """Motion capture files to a pose file."""
+    """Motion capture (BVH, ASF/AMC, AMASS) to a pose file; `minirft data check DIR`: which of the field's datasets are there, and whole."""
+    if arguments.path[0] == "check" and len(arguments.path) == 2:
+        from .published import check
+
+        return check(arguments.path[1])
+    if len(arguments.path) > 1 or not arguments.out:
+        raise InputError("give one file or folder and --out poses.npz, or `minirft data check DIR`")
     names = read_names(arguments.names) if arguments.names else None
     _check_writable(Path(arguments.out).parent, file=arguments.out)
-    arrays, failed = read_folder(arguments.path, hz=arguments.hz, fps=arguments.fps, names=names)
+    arrays, failed = read_folder(arguments.path[0], hz=arguments.hz, fps=arguments.fps, names=names)
     save_npz(arguments.out, **arrays)
     clips = len(set(zip(arrays["subject"], arrays["clip"])))
     print(f"Wrote {arguments.out}: {len(arrays['pose'])} poses of {clips} clips" +
@@ -305,6 +319,24 @@ def _album(arguments):
     if arguments.album and not arguments.image_share:
         raise InputError("--album is for questions about pictures; give their share too, as in --image-share 0.5")
     return load_album(arguments.album) if arguments.album else None
+
+
+def _own(arguments, see, encoder):
+    """The published.Mix of --data, None where none is given; what it holds is said, and written beside the run."""
+    if not arguments.data:
+        return None
+    from .photos import Eyes
+    from .published import Mix, to_learn
+
+    samples, lines = to_learn(arguments.data, see=see)
+    print("\n".join(lines))
+    out = Path(arguments.out) / "data.json"
+    about = {"data": arguments.data, "share": arguments.data_share, "found": lines}
+    if arguments.resume and out.exists() and (before := json.loads(out.read_text())) != about:
+        raise InputError(f"{out}: the run learnt from {before['data']} with share {before['share']}; go on with that, or use another --out")
+    if not out.with_name("metrics.jsonl").exists():  # else there is a run already, which goes on or is left alone
+        write_json(out, about)
+    return Mix(samples, arguments.data_share, Eyes(see, encoder))
 
 
 def _encoder(arguments):
@@ -385,26 +417,31 @@ def _parser():
     share = "--image-share", "share of questions about a picture", _number(float, 0, 1) | {"default": 0.0}
     pictures = "--album", "a folder that `minirft album` made, for half of these; the others are landmarks alone", folder
     task = {"choices": ["text", "image"], "default": "text"}
+    own = "--data", "a folder of published datasets or .jsonl files of your own, to learn from beside what is made up", folder
+    own_share = "--data-share", "share of questions that are from --data", _number(float, 0, 0.99) | {"default": 0.5}
     see = "--see", "what of a picture to look at", {"choices": SEE, "default": SEE[0]}
     vram = "--vram", "GiB of the card, for a model of the hub's: chooses what fits", {"type": int, "choices": list(DIAL)}
     add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name, a checkpoint, or a vision-language model by its "
               "hub name or folder", {"default": "mini"}), vram, poses, validation, out,
         ("--steps", "optimiser steps", count | {"default": 6000}),
-        ("--lr", "peak learning rate; by default 2e-3, for a model of the hub's 2e-4", rate), share, pictures, see, encoder, resume, seed, body, device)
+        ("--lr", "peak learning rate; by default 2e-3, for a model of the hub's 2e-4", rate), share, pictures, see, encoder,
+        own, own_share, resume, seed, body, device)
     add(rft, model, vram, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
         ("--questions", "a step", count | {"default": 64}), ("--lr", "peak learning rate", rate | {"default": 1e-3}), share, pictures, encoder,
         ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
          {"action": "append", "default": [], "metavar": "REWARD"}),
-        ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}),
+        ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}), own, own_share,
         resume, seed, body, device)
-    add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", must), seed,
+    add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", file), seed,
+        ("--protocol", "in place of --poses: 3dpw-14, h36m-14, h36m-17, rpe-22, open-24, posescript-full or posescript-pool",
+         {"metavar": "NAME"}), ("--data", "for --protocol: a folder with the datasets as they are published", folder),
         ("--task", "text: sentences about the poses; image: photographs of them, made up", task), encoder,
         ("--json", "write the report here", file), body, device,
-        ("--limit", "poses asked for, drawn by seed", count | {"default": 1000}))
-    add(data, ("path", "a BVH or AMC file, or a folder of them", {}),
-        ("--out", "the pose file to write (.npz)", must), ("--hz", "poses a second", rate | {"default": 8.0}),
+        ("--limit", "poses asked for, drawn by seed (default 1000; of a protocol all)", count))
+    add(data, ("path", "a BVH, AMC or AMASS file, or a folder of them; or the word check and a folder of datasets", {"nargs": "+"}),
+        ("--out", "the pose file to write (.npz)", file), ("--hz", "poses a second", rate | {"default": 8.0}),
         ("--fps", "frames a second, where the file does not say (AMC: 120)", rate),
         ("--names", "JSON file: source joint name to SMPL joint name", file))
     add(album, poses, ("--count", "pictures, some fifteen a second", count | {"default": 12_000}), seed,

@@ -46,6 +46,8 @@ class Sample:
     task: str = "text"
     caption: str = ""  # the part of the question that describes the pose
     statements: tuple = ()  # what the caption asserts: indices into captions.STATEMENTS
+    key: str = ""  # its name in the dataset it is from
+    joints: torch.Tensor | None = None  # (J, 3) metres, where a dataset measured them, NaN where not; protocols.py names the rows
 
 
 @dataclass(frozen=True)

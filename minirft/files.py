@@ -113,6 +113,27 @@ def load_npz(path, required):
     return arrays
 
 
+def read_arrays(path, names):
+    """Of an npz file from anyone those of the named arrays that it has, {name: array}; the others are not looked at.
+
+    Raises InputError for a file that is none, and for an array of Python objects, which would have to be unpickled.
+    """
+    arrays, at = {}, "the file"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for at in [name for name in names if name in archive.files]:
+                arrays[at] = archive[at]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; give an npz file") from error
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on broken or hostile files
+        if "allow_pickle" not in str(error):
+            raise InputError(f"{path}: is no npz of arrays, or cut short ({' '.join(str(error).split())[:100]})") from error
+        raise InputError(f"{path}: {at} holds Python objects, and to unpickle them would run what they name; if you trust whom it is from, "
+                         f"write it anew: d = dict(numpy.load(FILE, allow_pickle=True)); numpy.savez(FILE, **{{k: numpy.array(v.tolist()) "
+                         "for k, v in d.items()})") from error
+    return arrays
+
+
 def _check_array(array, pattern, sizes, label):
     """Raise InputError unless `array` fits `pattern` (kind, *shape); letters met first are entered into `sizes`."""
     kind, *shape = pattern

@@ -1,8 +1,8 @@
-"""Motion capture files (BVH, CMU's ASF/AMC) to SMPL poses.
+"""Motion capture files (BVH, CMU's ASF/AMC, AMASS) to SMPL poses.
 
 mocap.py reads both formats as the same two things: a skeleton at rest and local rotations per frame. `retarget` composes
 these to global ones, undoes the difference between the two rest poses bone by bone, and goes back to local rotations along
-SMPL's own tree. Lengths and positions never matter, only directions.
+SMPL's own tree. Lengths and positions never matter, only directions. AMASS (amass.py) holds SMPL poses already.
 """
 
 import json
@@ -15,6 +15,7 @@ import roma
 import torch
 from tqdm import tqdm
 
+from minirft import amass
 from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, canonical_yaw, load_body, to_axis_angle
 from minirft.mocap import read_amc, read_bvh, read_text
 
@@ -45,7 +46,7 @@ class Motion:
 
 
 def read_motion(path, *, fps=None, names=None, body=None):
-    """One .bvh or .amc file to a Motion.
+    """One .bvh, .amc or AMASS .npz file to a Motion.
 
     fps: frames a second, where the file's own (BVH) or 120 (AMC, whose .asf must lie beside it) is wrong.
     names: {source joint: SMPL joint}, on top of data/skeletons.json (Daz, CMU, MotionBuilder, Mixamo); see read_names.
@@ -54,10 +55,16 @@ def read_motion(path, *, fps=None, names=None, body=None):
     Raises InputError, in one line that starts with the file, for anything wrong with it.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: no motion capture format minirft reads; give {' or '.join(SUFFIXES)}")
+    if path.suffix.lower() not in (*SUFFIXES, ".npz"):
+        raise InputError(f"{path}: no motion capture format minirft reads; give {' or '.join(SUFFIXES)}, or AMASS's .npz")
     if fps is not None and not fps > 0:
         raise InputError(f"{path}: fps={fps} must be more than 0 frames a second")
+    if path.suffix.lower() == ".npz":
+        rows, file_fps = amass.read_sequence(path)
+        if not np.isfinite(rows[:, :66]).all() or not (fps or file_fps):
+            raise InputError(f"{path}: holds NaN or infinite angles, or not how many frames a second it has (--fps)")
+        subject = "/".join(path.resolve().parts[-3:-1])  # subjects of two subsets may be called alike
+        return Motion(amass.to_pose(rows), np.arange(len(rows)), fps or file_fps, path.stem, subject, JOINT_NAMES[22:], ())
     body = body or load_body()
     try:
         skeleton, local, file_fps = (read_bvh if path.suffix.lower() == ".bvh" else read_amc)(path)
@@ -126,9 +133,9 @@ def _files(path):
         raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if file.name.lower().endswith((*SUFFIXES, amass.SEQUENCE, amass.REFIT)))
     if not files:
-        raise InputError(f"{path}: no {' or '.join(SUFFIXES)} file in this folder or below")
+        raise InputError(f"{path}: no {' or '.join(SUFFIXES)} file, nor AMASS's *{amass.SEQUENCE}, in this folder or below")
     return files
 
 

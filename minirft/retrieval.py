@@ -154,6 +154,8 @@ def recall(text, pose, ks=(5, 10, 20), *, missing=None):
     report = {"pool": len(text)}
     for name, table in (("t2p", similarity), ("p2t", similarity.T)):
         rank = (table >= table.diagonal()[:, None]).sum(1)  # 1 is first
+        if missing is not None:
+            rank = rank.masked_fill(missing, max(len(text), *ks) + 1)
         report[name] = {str(k): 100 * (rank <= k).float().mean().item() for k in ks}
     return report
 

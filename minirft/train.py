@@ -74,11 +74,11 @@ class SFTConfig:
     # Of the weights, the batches and everything else random.
 
 
-def sft(policy, poses, config, *, body, out, album=None, validation=None, validation_album=None, resume=False, progress=True):
+def sft(policy, poses, config, *, body, out, album=None, own=None, validation=None, validation_album=None, resume=False, progress=True):
     """Teach the policy to answer sentences with poses. Writes out/metrics.jsonl and the checkpoint out/last.
 
     poses, validation: (M, 24, 3, 3) rotations; body: whose joints the sentences speak of; album, validation_album: an Album or
-    None. Returns the policy.
+    None; own: a published.Mix of ready samples, or None. Returns the policy.
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
@@ -112,7 +112,7 @@ def sft(policy, poses, config, *, body, out, album=None, validation=None, valida
     with stop_asked() as asked:
         for step in bar:
             policy.train()
-            batch = fresh_samples(poses, body, weights, config.batch_size, config, step, album, policy.sees)
+            batch = fresh_samples(poses, body, weights, config.batch_size, config, step, album, policy.sees, own)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * schedule(step, config)
             optimizer.zero_grad()
@@ -142,13 +142,16 @@ def schedule(step, config):
     return 0.5 * (1 + torch.cos(torch.tensor(along * torch.pi)).item())
 
 
-def fresh_samples(poses, body, weights, count, config, step, album=None, see=None):
+def fresh_samples(poses, body, weights, count, config, step, album=None, see=None, own=None):
     """The samples of one step, pictures and talk among them, the same for the same seed and step.
 
-    album: an Album from which some of the pictures are, or None; see: what the policy sees of them, one of data.SEE.
+    album: an Album from which some of the pictures are, or None; see: what the policy sees of them, one of data.SEE; own: a
+    published.Mix, whose share of them is ready, or None.
     """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     rng = random.Random(f"{config.seed}/{step}")
+    ready = own.draw(count, rng) if own else []
+    count -= len(ready)
     talk = sum(rng.random() < config.talk_share for _ in range(count))
     seen = sum(rng.random() < config.image_share for _ in range(count - talk)) if config.image_share else 0
     drawn = grow(poses, count=count - talk, generator=generator)
@@ -165,7 +168,7 @@ def fresh_samples(poses, body, weights, count, config, step, album=None, see=Non
     if len(shown):
         views = lean(*simulate_landmarks(body, shown, np.random.default_rng((config.seed, step))), generator)
         samples += [image_sample(pose, Picture(features=tokens), rng) for pose, tokens in zip(*views)]
-    return samples + [talk_sample(rng) for _ in range(talk)]
+    return samples + [talk_sample(rng) for _ in range(talk)] + ready
 
 
 def by_length(sample):
@@ -298,12 +301,12 @@ class RFTConfig:
             raise InputError(f"{', '.join(wrong)} cannot be; see the comments of RFTConfig")
 
 
-def rft(policy, poses, config, *, critics, out, album=None, look=None, resume=False, progress=True):
+def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None, resume=False, progress=True):
     """Align the policy by reward with HyGRPO. Writes out/metrics.jsonl and the checkpoint out/last.
 
     policy: a PosePolicy without an adapter `rft`; as it stands it is the reference. poses: (M, 24, 3, 3), of which the
-    questions speak; album: an Album of pictures to ask about, or None. look: look(policy, step) every `look_every` steps; the
-    metrics it returns are logged.
+    questions speak; album: an Album of pictures to ask about, or None; own: a published.Mix, or None. look: look(policy, step)
+    every `look_every` steps; the metrics it returns are logged.
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """
     out = Path(out)
@@ -322,7 +325,7 @@ def rft(policy, poses, config, *, critics, out, album=None, look=None, resume=Fa
         for step in bar:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * schedule(step, config)
-            samples = fresh_samples(poses, critics.body, weights, config.prompts, config, step, album, policy.sees)
+            samples = fresh_samples(poses, critics.body, weights, config.prompts, config, step, album, policy.sees, own)
             samples.sort(key=by_length)  # so that little of a micro-batch is padding
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
             rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,

@@ -1,0 +1,190 @@
+"""The field's datasets as they are published, on a user's disk: found by their files' names, checked, read as Samples.
+
+Nothing is downloaded or unpickled. What cannot be used is told with its reason, never left out in silence, never replaced. Formats are
+those that the authors' own readers take; the real files were never at hand where this was written. posescript.py and photos.py read them.
+"""
+
+import json
+import os
+import re
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from . import amass
+from .body import DATA, InputError
+from .data import POSE
+
+DATASETS = json.loads((DATA / "published.json").read_text(encoding="utf-8"))["datasets"]  # what of each to get from where
+SPLITS = ("train", "val", "test")
+NAMED, REASONS = 3, 20  # how many names of what is missing or unreadable are printed, and of how many reasons
+
+
+@dataclass(eq=False)
+class Found:
+    """What there is of one part of a dataset. sequences: of AMASS, which has no samples by itself; missing, unreadable: {why: [names]}."""
+
+    dataset: str
+    part: str = ""
+    remark: str = ""
+    samples: list = field(default_factory=list)
+    sequences: int = 0
+    missing: dict = field(default_factory=lambda: defaultdict(list))
+    unreadable: dict = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def whole(self):
+        return not self.missing and not self.unreadable
+
+    @contextmanager
+    def noting(self, name):
+        """What goes wrong inside is noted of `name`: a file that is not there as missing, everything else as unreadable."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            self.missing[str(error)].append(str(name))
+        except KeyError as error:
+            self.unreadable[f"no {error}"].append(str(name))
+        except (TypeError, AttributeError, ValueError, OSError) as error:  # InputError and broken JSON are ValueErrors
+            self.unreadable[" ".join(str(error).split())].append(str(name))
+
+    def lines(self):
+        """Counts, then reasons with the first names."""
+        missing, unreadable = (sum(map(len, kind.values())) for kind in (self.missing, self.unreadable))
+        there = f"{self.sequences:,} sequences" if self.sequences else f"{len(self.samples):,} samples"
+        name = ", ".join(filter(None, [self.dataset, self.part, self.remark]))
+        yield f"{name}: {there} found, {missing:,} missing, {unreadable:,} unreadable"
+        notes = [(kind, *note) for kind in ("missing", "unreadable") for note in getattr(self, kind).items()]
+        for kind, why, names in notes[:REASONS]:
+            yield f"    {kind}, {why}: {len(names):,} ({', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)})"
+        if len(notes) > REASONS:
+            yield f"    and {len(notes) - REASONS:,} more reasons"
+
+
+class Disk:
+    """The json, jsonl, npy and npz files of a folder and its folders, to any depth, links followed. Raises InputError for none."""
+
+    def __init__(self, root):
+        self.files, self.folders, seen = [], [], set()
+        for folder, below, names in os.walk(os.path.abspath(root), followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:  # a link may lead up
+                below.clear()
+                continue
+            seen.add(real)
+            below.sort()
+            self.folders.append(Path(folder))
+            self.files += [Path(folder, n) for n in sorted(names) if n.lower().endswith((".json", ".jsonl", ".npy", ".npz"))]
+        if not self.folders:
+            raise InputError(f"{root}: no such folder; give the one that holds the datasets")
+
+    def named(self, pattern, beside=None):
+        """The files whose names fit a pattern; beside: in the same folder as this file."""
+        return [path for path in self.files if re.fullmatch(pattern, path.name) and (beside is None or path.parent == beside.parent)]
+
+    @cached_property
+    def sequences(self):
+        """AMASS's: {amass.sequence_key: path}."""
+        return {amass.sequence_key(path): path for path in self.files if path.name.endswith((amass.SEQUENCE, amass.REFIT))}
+
+    def pictures(self, names):
+        """Paths of pictures named from some folder on, None for what is not there. Some of the names tell which folder it is."""
+        for name in names[:: max(1, len(names) // 20)]:
+            parts = Path(name).parts
+            for skip in range(len(parts)):  # "3DPW/imageFiles/..." where the user has imageFiles
+                for folder in self.folders:
+                    if parts[skip] not in ("/", "..") and folder.joinpath(*parts[skip:]).is_file():
+                        return [_within(folder, Path(other).parts[skip:]) for other in names]
+        return [None] * len(names)
+
+
+def _within(folder, parts):
+    """The file of these parts in a folder, None where there is none, or where they lead out of it."""
+    path = folder.joinpath(*parts)
+    return path if not {"/", ".."} & set(parts) and path.is_file() else None
+
+
+def survey(root, names=tuple(DATASETS)):
+    """Everything of the named DATASETS under a folder: a list of Found."""
+    from . import photos, posescript  # they need what is above
+
+    readers = dict(zip(DATASETS, (read_amass, posescript.read_posescript, posescript.read_posefix, photos.read_people, photos.read_people,
+                                  photos.read_rpe, photos.read_vqa, photos.read_own)))
+    disk = Disk(root)
+    return [found for reader in dict.fromkeys(readers[name] for name in names) for found in reader(disk)
+            if found.dataset.startswith(tuple(names))]
+
+
+def read_amass(disk):
+    """Every sequence of AMASS opened: a Found a subset."""
+    subsets = {}
+    for (name, *_), path in sorted(disk.sequences.items()):
+        found = subsets.setdefault(name, Found("AMASS", path.parent.parent.name))
+        with found.noting(path.name):
+            if not np.isfinite(amass.read_sequence(path)[0][:, :66]).all():
+                raise InputError("NaN or infinite angles")
+            found.sequences += 1
+    return list(subsets.values())
+
+
+def check(root):
+    """Print what there is of each dataset, what is missing, and where to get it. Raises InputError unless all of it is whole."""
+    founds = survey(root)
+    for found in founds:
+        print("\n".join(found.lines()))
+    for name, where in DATASETS.items():
+        mine = [found for found in founds if found.dataset.startswith(name)]
+        if not mine or not all(found.whole for found in mine):
+            print(f"{'to mend' if mine else 'not here'}: {name}; get {where}")
+    broken = sum(not found.whole for found in founds)
+    if broken or not founds:
+        raise InputError(f"{root}: {broken} of {len(founds)} parts are not whole, see above; the others can be used" if founds else
+                         f"{root}: holds none of {', '.join(DATASETS)}; what to get from where stands above")
+
+
+def to_learn(root, *, see):
+    """Samples to train on under a folder, and lines that say what was taken and what was not: training splits alone, and no pictures
+    that a policy which sees by `see` (data.SEE, None: not at all) cannot use. Raises InputError where nothing is left."""
+    samples, lines = [], []
+    for found in survey(root, [name for name in DATASETS if name not in ("AMASS", "RPE")]):
+        kept = [s for s in found.samples if (s.pose is not None or POSE not in s.answer)
+                and (s.picture is None or see is not None and (s.picture.person or see != "features"))]
+        why = f"; {len(found.samples) - len(kept):,} have no pose, or a picture that this policy does not look at"
+        if found.part != "train":
+            kept, why = [], "; not a training split"
+        lines += [*found.lines(), f"    {len(kept):,} of them to learn from{why * (len(kept) < len(found.samples))}"]
+        samples += kept
+    if not samples:
+        raise InputError(f"{root}: holds nothing to learn from; `minirft data check {root}` says what is there")
+    return samples, lines
+
+
+class Mix:
+    """Ready samples beside generated ones. share: of a batch; the tasks that there are ("text", "image", "talk") are drawn equally often,
+    so that a large dataset drowns no other. eyes: photos.Eyes."""
+
+    def __init__(self, samples, share, eyes):
+        self.share, self.eyes, self.tasks = share, eyes, defaultdict(list)
+        for sample in samples:
+            self.tasks[sample.task].append(sample)
+
+    def draw(self, count, rng):
+        """On average `share` of `count` samples, pictures opened."""
+        taken = sum(rng.random() < self.share for _ in range(count))
+        return [self.eyes.look(rng.choice(self.tasks[rng.choice(sorted(self.tasks))])) for _ in range(taken)]
+
+
+def read_json(path, kind):
+    """What a JSON file holds, a dict or a list. Raises FileNotFoundError, and InputError for anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise FileNotFoundError("a file of the release") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.name}: cannot be read as JSON ({error})") from None
+    if not isinstance(value, kind):
+        raise InputError(f"{path.name}: holds a {type(value).__name__}; it must be a {kind.__name__}")
+    return value
