@@ -15,7 +15,7 @@
 # **Can a sentence, or a photograph, become a body?** "Kneel on both knees" is four words. A body is 24 joints, each with a
 # rotation of its own. Between them sits a small language model that reads the sentence, or looks at the picture, answers in
 # words, and wherever it writes the special word `<POSE>`, a second output reads off a body. This notebook walks once round the
-# house, five minutes to read; 01 to 08 open the rooms.
+# house, five minutes to read; 01 to 09 open the rooms.
 #
 # **Runs in about 40 seconds on a laptop's CPU.** No graphics card, no registration. Only what finds people in photographs is
 # fetched, from PyPI, the first time (36 MB); without a network the notebook does without.

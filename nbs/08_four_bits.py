@@ -300,7 +300,7 @@ print({size: trade(size) for size in (16, 64, 256, 1024)})
 # </details>
 #
 # With a card: `minirft doctor`, then `minirft sft --base Qwen/Qwen2.5-VL-3B-Instruct --vram 12 --device cuda --poses prior --out RUN`.
-# Back to [the list](README.md), or on to the [package](../README.md).
+# Next: [09_better](09_better.ipynb), did it get better?
 
 # %%
 print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")

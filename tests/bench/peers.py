@@ -53,8 +53,10 @@ def retrieve(poses, body):
 class CVAE(nn.Module):
     """p(z | sentence) and q(z | pose) are taught to agree, and one decoder makes the pose of z (PoseScript, ECCV 2022)."""
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, numbers):
+        """numbers: (M, 132), what the 6D numbers of poses are like; some hardly move, and a decoder must not shake them."""
         super().__init__()
+        self.centre, self.spread = numbers.mean(0), numbers.std(0)
         self.tokenizer, self.words = tokenizer, nn.Embedding(len(tokenizer), 96, padding_idx=0)
         self.reader = nn.GRU(96, 128, batch_first=True, bidirectional=True)
         self.of_text = nn.Linear(256, 2 * CODE)
@@ -67,11 +69,18 @@ class CVAE(nn.Module):
         states = self.reader(self.words(tokens))[0].masked_fill((tokens == 0)[..., None], -torch.inf)
         return self.of_text(states.amax(1)).chunk(2, -1)
 
+    def see(self, numbers):
+        """Poses' 6D numbers (P, 132) to the mean and the logarithm of the std of their latents, (P, 32) each."""
+        return self.of_pose((numbers - self.centre) / self.spread.clamp(min=0.01)).chunk(2, -1)
+
+    def decode(self, latent):
+        return self.centre + self.spread * self.decoder(latent)
+
     def show(self, sentences, n, generator):
         mean, log_std = self.read(sentences)
         noise = torch.randn(len(mean), n, CODE, generator=generator)
         noise[:, 0] = 0
-        return to_pose(self.decoder(mean[:, None] + log_std.exp()[:, None] * noise))
+        return to_pose(self.decode(mean[:, None] + log_std.exp()[:, None] * noise))
 
 
 def mlp(size, out):
@@ -87,7 +96,7 @@ def divergence(mean, log_std, other_mean, other_log_std):
 def teach_cvae(poses, body, *, seed, steps=6000, batch=96, kl=2e-3):
     """6,000 steps of 96 sentences, as the language model had; errors of rotations and joints as there."""
     torch.manual_seed(seed)
-    model = CVAE(Retriever.load("reward_model").tokenizer)
+    model = CVAE(Retriever.load("reward_model").tokenizer, to_6d(poses[:, :22]).flatten(1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     config = train.SFTConfig(seed=seed, steps=steps, talk_share=0.0)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
@@ -96,8 +105,8 @@ def teach_cvae(poses, body, *, seed, steps=6000, batch=96, kl=2e-3):
         samples = train.fresh_samples(poses, body, weights, batch, config, step)
         pose = torch.stack([s.pose for s in samples])
         truth = to_6d(pose[:, :22]).flatten(1)
-        (mean, log_std), said = model.of_pose(truth).chunk(2, -1), model.read([s.question for s in samples])
-        made = model.decoder(mean + log_std.exp() * torch.randn_like(mean))
+        (mean, log_std), said = model.see(truth), model.read([s.question for s in samples])
+        made = model.decode(mean + log_std.exp() * torch.randn_like(mean))
         gap = (body.joints(to_pose(made)) - body.joints(pose)).norm(dim=-1).mean()
         nothing = torch.zeros_like(mean)
         loss = (made - truth).abs().mean() + gap
