@@ -14,8 +14,10 @@ data/README.md says how they, train.npz and test.npz are made.
 import argparse
 import contextlib
 import json
+import platform
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -119,7 +121,7 @@ def bench(arguments):
         measured = evaluate(policy.eval(), test, body=body, name=f"{arm} of SFT seed {seed}")
         report.parent.mkdir(parents=True, exist_ok=True)
         steps = 0 if arm == "sft" else json.loads((work / ("run" if arm == "sft+" else "") / "config.json").read_text())["steps"]
-        report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps}, indent=1) + "\n")
+        report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps} | made_by(), indent=1) + "\n")
 
 
 def stored(folder, arms=tuple(ARMS)):
@@ -127,6 +129,18 @@ def stored(folder, arms=tuple(ARMS)):
     found = {arm: {path.name.split("-")[0]: json.loads(path.read_text()) for path in sorted(folder.glob(f"[0-9]-{arm}.json"))}
              for arm in arms}
     return {arm: rows for arm, rows in found.items() if rows}
+
+
+def _read(path):
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def made_by():
+    """What a report says of how it was made."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=DATA.parent, capture_output=True, text=True).stdout.strip()
+    cpu = next((line.split(":")[1].strip() for line in _read("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    words = [Path(word).name if "/" in word else word for word in sys.argv]
+    return {"command": " ".join(words), "commit": found, "machine": f"{cpu}, one thread, torch {torch.__version__}"}
 
 
 def mean_recall(report):

@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import peers
 import pictures
 import torch
-from alignment import BASES, ROWS, base, interval, mean_recall, table, timed
+from alignment import BASES, ROWS, base, interval, made_by, mean_recall, table, timed
 
 from minirft import train
 from minirft.body import DATA, load_body
@@ -128,7 +128,7 @@ def bench(arguments):
         policy, seconds, looks = align(arm, poses, body, validation, seed=seed, out=work, budget=budget)
         measured = evaluate(policy.eval(), test, body=body, name=f"{arm}, SFT seed {seed}")
         config = json.loads((work / "run" / "config.json").read_text())
-        measured |= {"cpu_seconds": seconds, "steps": config["steps"], "looks": looks}  # of looks, validation subjects
+        measured |= {"cpu_seconds": seconds, "steps": config["steps"], "looks": looks} | made_by()  # of looks, validation subjects
         if arm == "hygrpo":
             sft = PosePolicy.from_pretrained(base(seed, arguments.out))
             measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo", policy))}

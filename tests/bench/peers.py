@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from alignment import ROWS, base, stored, timed
+from alignment import ROWS, base, made_by, stored, timed
 from torch import nn
 from tqdm import tqdm
 
@@ -139,7 +139,7 @@ def bench(arguments):
         report = evaluate(answers, test, body=body, name=peer)
         began, asked = time.process_time(), exam_samples(test.pose, torch.arange(100), body=body, seed=0)
         ask(answers, asked)
-        report |= {"cpu_seconds": seconds, "ms_a_pose": (time.process_time() - began) * 10}
+        report |= {"cpu_seconds": seconds, "ms_a_pose": (time.process_time() - began) * 10} | made_by()
         arguments.results.mkdir(parents=True, exist_ok=True)
         (arguments.results / f"0-{peer}.json").write_text(json.dumps(report, indent=1) + "\n")
 

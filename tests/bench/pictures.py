@@ -19,7 +19,7 @@ from pathlib import Path
 
 import photographs
 import torch
-from alignment import go_on, interval, stored, timed
+from alignment import go_on, interval, made_by, stored, timed
 
 from minirft import train
 from minirft.body import DATA, load_body
@@ -82,7 +82,7 @@ def bench(arguments):
             report = evaluate_pictures(policy.eval(), exam, body=body, name=f"{arm} of SFT seed {seed}")
             report["photographs"] = photographs.measure(policy, shots, body)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report | {"cpu_seconds": seconds}, indent=1) + "\n")
+        path.write_text(json.dumps(report | {"cpu_seconds": seconds} | made_by(), indent=1) + "\n")
 
 
 ROWS = {  # name: (where in a report, its column)
