@@ -137,7 +137,7 @@ assert (delta[1] == 0).all() and (alone == 0).all() and (zeros_too[2] > delta[2]
 # **The exact split.** With the paper's Delta, the first answer is praised twice: in F, and again in each of its poses, for all of them lie above
 # the mean of the eight. With K > 1 one can split exactly: F says what the *answer* is worth, Delta what the *pose* adds to its
 # own answer: the groups of Delta are the K poses of *one answer*. Then Delta sums to 0 within each answer, and nothing is counted
-# twice. (Trained both ways from three SFT models the two end alike: README, *After alignment*. The package keeps the paper's,
+# twice. (Trained both ways from three SFT models the two end alike: data/results/tables.md. The package keeps the paper's,
 # which also serves K = 1.)
 
 # %%

@@ -213,7 +213,9 @@ axes[2].legend(fontsize=7)
 plt.show()
 
 # %% [markdown]
-# PROSE_HACK
+# Without the KL and the plausibility reward the reward model climbs on while `plausible` falls: bodies that the networks love and the prior does not know. The
+# judge does not see it either: it is a network that looks at joints. With the KL, or with the plausibility reward, nothing of that happens; without KL alone
+# the draws are even better, and nearly all alike.
 #
 # ## What would you have otherwise?
 #

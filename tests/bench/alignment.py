@@ -140,7 +140,7 @@ def made_by():
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=DATA.parent, capture_output=True, text=True).stdout.strip()
     cpu = next((line.split(":")[1].strip() for line in _read("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     words = [Path(word).name if "/" in word else word for word in sys.argv]
-    return {"command": " ".join(words), "commit": found, "machine": f"{cpu}, one thread, torch {torch.__version__}"}
+    return {"command": " ".join(words), "commit": found, "machine": f"{cpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"}
 
 
 def mean_recall(report):

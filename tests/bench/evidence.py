@@ -21,6 +21,7 @@ import alignment
 import matplotlib.pyplot as plt
 import peers
 import pictures
+import speed
 import torch
 from alignment import BASES, ROWS, base, interval, made_by, mean_recall, table, timed
 
@@ -194,6 +195,8 @@ def everything(folder=RESULTS):
     parts += ["## Words: peers, one seed", peers.table({peer: rows["0"] for peer, rows in others.items()})]
     parts += ["## Pictures", pictures.table(seen, pictures.ARMS), "`rft` less `sft+`, seed by seed:\n\n- " + "\n- ".join(pictures.gains(seen)),
               "### What it looks at", pictures.table(seen, pictures.ABLATION)]
+    for path in sorted(RESULTS.parent.glob("speed*.json")):
+        parts += ["## Speed: a step of HyGRPO", speed.table(json.loads(path.read_text()))]
     return "\n\n".join(parts) + "\n"
 
 

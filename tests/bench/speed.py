@@ -9,7 +9,6 @@ knows no poses, so beside it none are asked for. The first step of each is left 
 """
 
 import argparse
-import platform
 import random
 import resource
 import statistics
@@ -18,6 +17,7 @@ import time
 from pathlib import Path
 
 import torch
+from alignment import made_by
 from transformers import (AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, CLIPVisionConfig, LlamaConfig,
                           LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, Qwen2_5_VLConfig)
 
@@ -169,6 +169,17 @@ def middle(times):
     return {part: statistics.median(row[part] for row in times[1:]) for part in times[0]}
 
 
+def table(report):
+    """Markdown, a row a setting: seconds of a step, and of what in it."""
+    lines = ["| | G | K | seconds a step | sampling | rewards | loss | peak GiB |", "|---" * 8 + "|"]
+    for row in report["rows"]:
+        parts = [f"{row['seconds'][part]:.2f}" if part in row["seconds"] else "" for part in ("whole", "sampling", "rewards", "loss")]
+        memory = f"{row['peak_gib']:.1f}" if report["card"] else ""  # a process's peak says nothing of one setting
+        lines.append("| " + " | ".join([row["name"], str(row["group_size"]), str(row["poses_per_answer"] or "words alone"), *parts, memory]) + " |")
+    return "\n".join(lines) + f"\n\n{report['size']} model, {report['questions']} questions of {report['prompt_tokens']} tokens, answers of {report['answer_tokens']}; " \
+        f"{report['card'] or report['machine']}, commit {report['commit']}."
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=["small", *SIZES], default="small"), parser.add_argument("--device", default="cpu")
@@ -203,9 +214,9 @@ def main():
             times = theirs(small(tokenizer, causal=True), tokenizer, asked, group, arguments.steps)
             one("TRL", times, group_size=group, poses_per_answer=None)
     if arguments.json:
-        write_json(arguments.json, {"size": arguments.size, "device": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor() or "cpu",
-                                    "prompt_tokens": PROMPT, "answer_tokens": ANSWER, "questions": arguments.questions, "threads": torch.get_num_threads(),
-                                    "torch": torch.__version__, "rows": rows})
+        card = torch.cuda.get_device_name() if arguments.device == "cuda" else None
+        write_json(arguments.json, {"size": arguments.size, "card": card, "prompt_tokens": PROMPT, "answer_tokens": ANSWER, "questions": arguments.questions,
+                                    "rows": rows} | made_by())
 
 
 if __name__ == "__main__":
