@@ -16,7 +16,7 @@
 # how sure one can be, and what one would have had without all this: first with four numbers, then with the two models that ship, then with the
 # reports of [tests/bench/](../tests/bench) that the README quotes.
 #
-# **Runs in about 60 seconds on a laptop's CPU.** It builds on [04_rewards](04_rewards.ipynb) (reward model and judge) and
+# **Runs in about 30 seconds on a laptop's CPU.** It builds on [04_rewards](04_rewards.ipynb) (reward model and judge) and
 # [06_hygrpo](06_hygrpo.ipynb).
 
 # %%
@@ -66,7 +66,7 @@ figure, ax = plt.subplots(figsize=(2.4, 2.2))
 ax.imshow(alike, cmap="Blues")
 for i, row in enumerate(alike.tolist()):
     for j, value in enumerate(row):
-        ax.text(j, i, value, ha="center", va="center", weight="bold" if i == j else None)
+        ax.text(j, i, f"{value:.1f}", ha="center", va="center", weight="bold" if i == j else None)
 ax.set(xlabel="pose", ylabel="sentence", xticks=range(3), yticks=range(3))
 plt.show()
 
@@ -132,7 +132,7 @@ plt.show()
 assert rulers["judge"](reports["mini-rft, draw"]) > rulers["judge"](reports["mini-sft, draw"])
 
 # %% [markdown]
-# The last two count, and they rose less than the first ones: the gap between them is what of the gain is the ruler's own.
+# The last two count: nobody paid for them, and they rose as much as what was paid for. So words were learnt, not the ruler.
 # Real poses lie far below on both networks: they hold much that no sentence mentions; what beats them exaggerates.
 #
 # Where do the two differ most? Numbers are no substitute for looking.
@@ -232,7 +232,7 @@ assert len({report["prompts"] for report in others.values()}) == 1  # the same s
 
 # %%
 figure, ax = plt.subplots(figsize=(5, 2.6))
-for peer, report in others.items():
+for peer, report in others.items():  # gaussian is mini-sft before it learnt to see
     x, y = alignment.mean_recall(report["judge"]["mean"]), 100 * report["satisfied_unrewarded"]["mean"]
     ax.plot(x, y, "o"), ax.annotate(peer, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
 ax.set(xlabel="judge, mean recall, %", ylabel="unrewarded, %")
