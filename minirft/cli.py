@@ -1,6 +1,5 @@
 """The command line: `minirft demo | generate | sft | rft | evaluate | data | album | caption | doctor`."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -16,10 +15,11 @@ import torch
 
 from . import captions
 from .body import DATA, InputError, load_body
-from .data import SEE, check_words, load_poses, read_prompts
+from .data import check_words, load_poses, read_prompts
 from .files import save_npz, write_json
-from .machine import DIAL, dial, report, step_down
+from .machine import dial, report, step_down
 from .motion import read_folder, read_names
+from .options import build_parser
 from .prior import PosePrior
 from .render import pose_sheet
 
@@ -34,7 +34,9 @@ def main(argv=None):
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *rest: print(f"minirft: warning: {message}", file=sys.stderr)
         try:
-            arguments = _parser().parse_args(argv)
+            parser = build_parser(demo=demo, generate=generate, sft=sft, rft=rft, evaluate=evaluate, data=data, album=album, caption=caption,
+                                  doctor=doctor)
+            arguments = parser.parse_args(argv)
             arguments.command(arguments)
             sys.stdout.flush()  # a reader that went away is noticed here; at exit it would be a traceback
             return 0
@@ -357,99 +359,6 @@ def _check_writable(folder, *, file=None):
         raise InputError(f"{folder}: cannot write there ({error.strerror}); pass another place") from None
     if file and Path(file).is_dir():
         raise InputError(f"{file}: is a folder; pass the name of a file in it")
-
-
-def _device(name):
-    usable = ["cpu"] + ["cuda"] * torch.cuda.is_available()  # not mps: nobody has tried it
-    if name not in usable:
-        raise argparse.ArgumentTypeError(f"{name!r} cannot be used here; use {' or '.join(usable)}")
-    return name
-
-
-def _number(kind, low, high):
-    """What add_argument needs to read numbers from low to high."""
-    def read(text):
-        with contextlib.suppress(ValueError):
-            if low <= (value := kind(text)) <= high:
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r}: give {kind.__name__} from {low} to {high}")
-    return {"type": read, "metavar": "N"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise InputError(f"{message}; see {self.prog} --help")
-
-
-def _parser():
-    parser = _Parser(prog="minirft", description="A sentence or a photograph in, a 3D human pose out.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(function, *options):
-        one = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
-        one.set_defaults(command=function)
-        for flag, text, settings in options:
-            default = f" (default {settings['default']})" if settings.get("default") not in (None, []) else ""
-            one.add_argument(flag, help=text + default, **settings)
-
-    count, rate, file = _number(int, 1, 1_000_000), _number(float, 1e-9, 1e5), {"metavar": "FILE"}
-    on = {"action": "store_true"}
-    few, folder, must = _number(int, 1, 1000) | {"default": 1}, {"metavar": "DIR"}, file | {"required": True}
-    seed = "--seed", "of every random draw", _number(int, 0, 2**32 - 1) | {"default": 0}
-    body = "--body", "SMPL_NEUTRAL.pkl or .npz instead of the open body", file
-    device = "--device", "cpu or cuda", {"type": _device, "default": "cpu"}
-    model = "--model", "a shipped name or a checkpoint folder", {"default": "mini-sft"}
-    out = "--out", "folder for the results", folder | {"required": True}
-
-    add(demo, ("--out", "folder for the results", folder | {"default": "demo"}),
-        ("--steps", "of HyGRPO", count | {"default": 75}), seed, device)
-    encoder = "--encoder", "a file with ViTPose's or HMR2.0's weights, in place of BlazePose's landmarks", file
-
-    add(generate, ("sentence", "what the body does, or with --image a question about it", {"nargs": "?"}),
-        ("--image", "a photograph (jpg, png) whose largest person is posed, in the camera's frame", file),
-        ("--prompts", "a text file, one sentence a line", file), model, body,
-        ("-n", "poses a sentence: the mean pose, then N - 1 samples", few),
-        ("--best-of", "draw so many poses, keep the -n that the reward model likes best, or that fit --image best",
-         _number(int, 1, 1000)), ("--refine", "with --image: fit each pose to the landmarks seen", on), encoder, seed, out,
-        ("--obj", "also write every pose as a mesh", on), device)
-    poses, resume = ("--poses", "a pose file, or the word prior", must), ("--resume", "go on with the run in --out", on)
-    validation = "--validation", "a pose file of other subjects to watch progress on", file
-    share = "--image-share", "share of questions about a picture", _number(float, 0, 1) | {"default": 0.0}
-    pictures = "--album", "a folder that `minirft album` made, for half of these; the others are landmarks alone", folder
-    task = {"choices": ["text", "image"], "default": "text"}
-    own = "--data", "a folder of published datasets or .jsonl files of your own, to learn from beside what is made up", folder
-    own_share = "--data-share", "share of questions that are from --data", _number(float, 0, 0.99) | {"default": 0.5}
-    see = "--see", "what of a picture to look at", {"choices": SEE, "default": SEE[0]}
-    vram = "--vram", "GiB of the card, for a model of the hub's: chooses what fits", {"type": int, "choices": list(DIAL)}
-    add(sft, ("--base", "what to start from: mini (fresh weights), a shipped name, a checkpoint, or a vision-language model by its "
-              "hub name or folder", {"default": "mini"}), vram, poses, validation, out,
-        ("--steps", "optimiser steps", count | {"default": 6000}),
-        ("--lr", "peak learning rate; by default 2e-3, for a model of the hub's 2e-4", rate), share, pictures, see, encoder,
-        own, own_share, resume, seed, body, device)
-    add(rft, model, vram, poses, validation, out, ("--steps", "batches of answers", count | {"default": 150}),
-        ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
-        ("--poses-per-answer", "K; 1 is the paper's algorithm", few | {"default": 64}),
-        ("--questions", "a step", count | {"default": 64}), ("--lr", "peak learning rate", rate | {"default": 1e-3}), share, pictures, encoder,
-        ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
-         {"action": "append", "default": [], "metavar": "REWARD"}),
-        ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}), own, own_share,
-        resume, seed, body, device)
-    add(evaluate, model, ("--poses", "a pose file, as `minirft data` writes it", file), seed,
-        ("--protocol", "in place of --poses: 3dpw-14, h36m-14, h36m-17, rpe-22, open-24, posescript-full or posescript-pool",
-         {"metavar": "NAME"}), ("--data", "for --protocol: a folder with the datasets as they are published", folder),
-        ("--task", "text: sentences about the poses; image: photographs of them, made up", task), encoder,
-        ("--json", "write the report here", file), body, device,
-        ("--limit", "poses asked for, drawn by seed (default 1000; of a protocol all)", count))
-    add(data, ("path", "a BVH, AMC or AMASS file, or a folder of them; or the word check and a folder of datasets", {"nargs": "+"}),
-        ("--out", "the pose file to write (.npz)", file), ("--hz", "poses a second", rate | {"default": 8.0}),
-        ("--fps", "frames a second, where the file does not say (AMC: 120)", rate),
-        ("--names", "JSON file: source joint name to SMPL joint name", file))
-    add(album, poses, ("--count", "pictures, some fifteen a second", count | {"default": 12_000}), seed,
-        ("--out", "a folder; what is there already is not made again", folder | {"required": True}), encoder)
-    add(caption, ("poses", "a pose file", {}), seed, body, ("-n", "sentences a pose", few),
-        ("--limit", "only the first so many poses", count))
-    add(doctor)
-    return parser
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ assert alignment.interval(gains, "+.1f") == "{:+.1f} ± {:.1f}".format(*interval
 # ## Which part does what?
 #
 # Short arms (50 steps) from the three SFT models, on sentences about the test subjects, each with one part left out; then what the reward model
-# and the others said on the way. `python tests/bench/evidence.py` prints the tables and draws the picture.
+# and the others said on the way, of sentences about validation subjects. `python tests/bench/evidence.py` prints the tables and draws the picture.
 
 # %%
 short, shown = evidence.reports_in(evidence.RESULTS), list(alignment.ROWS)[:3]
