@@ -9,7 +9,7 @@ from .data import SHOWN, to_picture
 from .files import save_npz
 from .fit import camera, landmarks, misfit, refine
 from .render import draw_over, photo_sheet, pose_sheet, write_mesh
-from .retrieval import Retriever
+from .retrieval import Panel
 from .vision import BlazePose, crop_person, open_photo, tokens
 
 ON_A_SHEET = 60  # pictures on poses.png
@@ -110,7 +110,7 @@ def pick(cost, n, pose, answers, log_prob):
 
 def _likeness(pose, sentences, body):
     """How well the reward model finds each sentence's poses (P, M, 24, 3, 3) to fit it: (P, M), -inf where there is none."""
-    model, there = Retriever.load("reward_model"), ~pose.isnan().flatten(2).any(-1)
+    model, there = Panel.load(), ~pose.isnan().flatten(2).any(-1)
     made = model.embed_pose(pose.nan_to_num(), body.joints(pose.nan_to_num()))
     likeness = (model.embed_text(sentences)[:, None] * made).sum(-1)
     return likeness.masked_fill(~there, -torch.inf)

@@ -9,7 +9,7 @@ import torch
 from . import captions, head, hygrpo, rewards
 from .body import InputError, procrustes
 from .prior import PosePrior
-from .retrieval import Retriever, SentenceEncoder
+from .retrieval import REWARDING, Panel, SentenceEncoder
 from .rollout import Tokens
 
 
@@ -24,9 +24,10 @@ class Critics:
     own: dict = field(default_factory=dict)  # the user's rewards: name to function(samples, answers, pose, joints)
 
     @classmethod
-    def load(cls, body, *, encoder=None, own=None):
-        """The networks that ship; encoder: a sentence encoder's name in place of the reward model's own text tower."""
-        model = Retriever.load("reward_model")
+    def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING):
+        """The networks that ship; encoder: a sentence encoder's name in place of the reward models' own text towers; rewarding:
+        the kinds of retrieval models whose mean opinion is the semantic reward."""
+        model = Panel.load(rewarding)
         return cls(body, model, PosePrior.load(), SentenceEncoder(encoder) if encoder else model, own or {})
 
 

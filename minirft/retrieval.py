@@ -75,11 +75,12 @@ class Judge(nn.Module):
         return normalize(self.pose((joints[..., 1:, :] - joints[..., :1, :]).flatten(-2)), dim=-1)
 
 
-KINDS = {"reward_model": RewardModel, "judge": Judge}
+KINDS = {"reward_model": RewardModel, "second_opinion": RewardModel, "judge": Judge}
+REWARDING = ("reward_model", "second_opinion")  # what the semantic reward asks; what one of them imagines, the other seldom does
 
 
 class Retriever(nn.Module):
-    """One of the two models with its tokenizer. kind: "reward_model" or "judge"; about: what its training noted."""
+    """One of the models with its tokenizer. kind: one of KINDS; about: what its training noted."""
 
     def __init__(self, kind, *, seed=0):
         super().__init__()
@@ -118,6 +119,29 @@ class Retriever(nn.Module):
     def embed_pose(self, pose, joints):
         """Poses (..., 24, 3, 3) and their joints (..., 24, 3) to unit vectors (..., E)."""
         return self.model.embed_pose(pose, joints)
+
+
+class Panel:
+    """Several retrieval models as one: unit vectors side by side, so that a cosine is the mean of theirs."""
+
+    def __init__(self, members):
+        self.members = members
+
+    @classmethod
+    def load(cls, kinds=REWARDING):
+        """Those that ship."""
+        return cls([Retriever.load(kind) for kind in kinds])
+
+    def embed_text(self, sentences):
+        """R sentences to unit vectors (R, E)."""
+        return self._beside([member.embed_text(sentences) for member in self.members])
+
+    def embed_pose(self, pose, joints):
+        """Poses (..., 24, 3, 3) and their joints (..., 24, 3) to unit vectors (..., E)."""
+        return self._beside([member.embed_pose(pose, joints) for member in self.members])
+
+    def _beside(self, vectors):
+        return torch.cat(vectors, -1) / len(vectors) ** 0.5
 
 
 class SentenceEncoder:

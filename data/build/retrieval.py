@@ -1,8 +1,9 @@
-"""Train data/reward_model.safetensors and data/judge.safetensors on trials that they do not share.
+"""Train data/reward_model.safetensors, second_opinion.safetensors and judge.safetensors; no reward shares a trial with the judge.
 
-    python data/build/retrieval.py TRAIN.npz VALIDATION.npz data [--steps 3000]
+    python data/build/retrieval.py TRAIN.npz VALIDATION.npz data [--steps 3000] [--kinds second_opinion ...]
 
-Every second trial (in the order of their names) is the judge's, the others the reward model's; so with the rare poses.
+Every second trial (in the order of their names) is the judge's, the others the two rewards'; so with the rare poses. Half an hour
+on one core for the second opinion and for the judge, twice as much for the reward model.
 Prints recall on validation subjects, in a pool of 1,000, and how well draws around one pose are told apart; notes both in
 the files.
 """
@@ -22,6 +23,7 @@ from minirft.body import DATA, JOINT, flip_pose, from_6d, load_body, to_6d
 from minirft.data import grow, load_poses
 from minirft.retrieval import Retriever, recall
 
+SEEDS = {"reward_model": 1, "second_opinion": 11, "judge": 2}
 LIMBS = [[JOINT[f"{side}_{part}"] for part in parts] for side in ("left", "right") for parts in
          (("collar", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist"), ("hip",), ("hip", "knee"), ("knee", "ankle"))]
 LIMBS += [[JOINT["pelvis"]], [JOINT["spine1"], JOINT["spine2"], JOINT["spine3"]], [JOINT["neck"], JOINT["head"]]]
@@ -125,15 +127,17 @@ def told_apart(retriever, poses, body, *, shaken=0.1, draws=32, seed=3):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train"), parser.add_argument("validation"), parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=3000), parser.add_argument("--kinds", nargs="+", choices=SEEDS, default=list(SEEDS))
     arguments = parser.parse_args()
     body, validation = load_body(), load_poses(arguments.validation).pose
     pool = validation[torch.randperm(len(validation), generator=torch.Generator().manual_seed(0))[:1000]]
     joints = body.joints(pool)
     asked = sentences(captions.holds(joints), random.Random(0), None)
-    for (kind, seed), poses in zip((("reward_model", 1), ("judge", 2)), halves(arguments.train)):
+    rewarding, judging = halves(arguments.train)
+    for kind in arguments.kinds:
+        seed, poses = SEEDS[kind], judging if kind == "judge" else rewarding
         retriever = learn(Retriever(kind, seed=seed), poses, body, steps=arguments.steps, seed=seed)
-        if kind == "reward_model":  # it can read now; next, to tell one draw from another, which the judge never learns
+        if kind == "reward_model":  # it can read now; next, to tell one draw from another, which the others never learn
             retriever.requires_grad_(True)
             retriever.model.words.requires_grad_(False), retriever.model.reader.requires_grad_(False)
             retriever = learn(retriever, poses, body, steps=arguments.steps, seed=seed, drawn_by=as_drawn, lr=1.5e-3,

@@ -37,7 +37,7 @@ ABLATION = tuple(f"see-{part}" for part in SEE)
 ORDER = ("rft", "sft", "sft+", "regressor", *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
 SHARE = 0.5  # of SFT's questions, about pictures
-RFT = {"prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
+RFT = {"steps": 150, "prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
 PICTURES = 1000
 ABLATION_STEPS = 400
 
