@@ -109,7 +109,7 @@ def pick(cost, n, pose, answers, log_prob):
 
 
 def _likeness(pose, sentences, body):
-    """How well the reward model finds each sentence's poses (P, M, 24, 3, 3) to fit it: (P, M), -inf where there is none."""
+    """How well the reward models find each sentence's poses (P, M, 24, 3, 3) to fit it: (P, M), -inf where there is none."""
     model, there = Panel.load(), ~pose.isnan().flatten(2).any(-1)
     made = model.embed_pose(pose.nan_to_num(), body.joints(pose.nan_to_num()))
     likeness = (model.embed_text(sentences)[:, None] * made).sum(-1)

@@ -24,7 +24,7 @@ class Critics:
     own: dict = field(default_factory=dict)  # the user's rewards: name to function(samples, answers, pose, joints)
 
     @classmethod
-    def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING):
+    def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING[:1]):
         """The networks that ship; encoder: a sentence encoder's name in place of the reward models' own text towers; rewarding:
         the kinds of retrieval models whose mean opinion is the semantic reward."""
         model = Panel.load(rewarding)

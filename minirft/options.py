@@ -70,7 +70,7 @@ def _add_answering(add):
         ("--image", "a photograph (jpg, png) whose largest person is posed, in the camera's frame", FILE),
         ("--prompts", "a text file, one sentence a line", FILE), MODEL, BODY,
         ("-n", "poses a sentence: the mean pose, then N - 1 samples", FEW),
-        ("--best-of", "draw so many poses, keep the -n that the reward model likes best, or that fit --image best",
+        ("--best-of", "draw so many poses, keep the -n that the reward models like best, or that fit --image best",
          _number(int, 1, 1000)), ("--refine", "with --image: fit each pose to the landmarks seen", ON), ENCODER, SEED, OUT,
         ("--obj", "also write every pose as a mesh", ON), DEVICE)
     add("evaluate", MODEL, ("--poses", "a pose file, as `minirft data` writes it", FILE), SEED,

@@ -237,7 +237,7 @@ def examine(policy, samples, body):
 class RFTConfig:
     """Every number of a run of reinforcement fine-tuning; saved beside it as config.json."""
 
-    steps: int = 200
+    steps: int = 150
     # Batches of fresh answers.
     prompts: int = 64
     # Questions a step (N), each a fresh sentence of a fresh pose.
@@ -265,9 +265,9 @@ class RFTConfig:
     # Share of questions about a person seen, rewarded by how near the joints come.
     album_share: float = 0.5
     # Share of these that are from the album, if there is one.
-    lr: float = 2e-3
+    lr: float = 1e-3
     # Peak learning rate of AdamW on the head, reached after `warmup` steps, then a cosine to zero.
-    adapter_lr: float = 6e-4
+    adapter_lr: float = 3e-4
     # The same on the adapter: between a fifth of the head's rate and as much.
     warmup: int = 10
     # Steps of linear warm-up.
@@ -281,7 +281,7 @@ class RFTConfig:
     # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions.
     text_beta: float = 0.02
     # Weight of the words' KL to the reference, nats per token.
-    pose_beta: float = 3e-2
+    pose_beta: float = 1.2e-2
     # Weight of the pose's KL to the reference, nats per pose: small, since 132 dimensions add up.
     clip_norm: float = 1.0
     # Gradients longer than this are scaled down to it.

@@ -11,9 +11,10 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from minirft import captions
 from minirft.body import DATA, InputError, load_body, to_axis_angle
+from minirft.critics import Critics
 from minirft.data import load_poses
 from minirft.prior import PosePrior
-from minirft.retrieval import KINDS, Retriever, SentenceEncoder, recall
+from minirft.retrieval import KINDS, REWARDING, Panel, Retriever, SentenceEncoder, recall
 
 spec = importlib.util.spec_from_file_location("build_retrieval", DATA / "build" / "retrieval.py")
 build = importlib.util.module_from_spec(spec)
@@ -44,6 +45,22 @@ def test_the_judge_looks_at_joints_alone_the_reward_model_at_rotations_too(world
     assert torch.equal(judge.embed_pose(poses, joints), judge.embed_pose(poses.flip(0), joints))
     for other in ((poses.flip(0), joints), (poses, joints.flip(0))):
         assert not torch.equal(reward_model.embed_pose(poses, joints), reward_model.embed_pose(*other))
+
+
+def test_a_panel_thinks_of_a_pose_what_its_members_think_on_average(world):
+    poses, joints, texts = world
+    panel = Panel.load()
+    text, pose = panel.embed_text(texts[:5]), panel.embed_pose(poses[:5], joints[:5])
+    torch.testing.assert_close(text.norm(dim=-1), torch.ones(5))
+    members = [Retriever.load(kind) for kind in REWARDING]
+    thought = [(m.embed_text(texts[:5]) * m.embed_pose(poses[:5], joints[:5])).sum(-1) for m in members]
+    torch.testing.assert_close((text * pose).sum(-1), sum(thought) / len(thought))
+    assert (thought[0] - thought[1]).abs().max() > 0.01  # they are not one network twice
+
+
+def test_no_reward_asks_the_judge():
+    critics = Critics.load(load_body())
+    assert "judge" not in REWARDING and [member.kind for member in critics.reward_model.members] == list(REWARDING)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,8 +5,8 @@
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
 sampling and rewards counted; the others take the same number of steps. hygrpo-exact differs from hygrpo in Delta's groups:
-the poses of one answer instead of all of a prompt's. These have one reward model and EARLIER settings; hygrpo-two is what ships: two reward
-models, RFTConfig as it is now. Some fifty CPU-minutes a seed. Each arm writes
+the poses of one answer instead of all of a prompt's. In hygrpo-two the semantic reward is the mean of two
+reward models' opinions, all else as in hygrpo. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
 data/README.md says how they, train.npz and test.npz are made.
@@ -32,11 +32,10 @@ from minirft.evaluate import evaluate
 from minirft.policy import PosePolicy
 from minirft.retrieval import REWARDING
 
-EARLIER = {"steps": 150, "lr": 1e-3, "adapter_lr": 3e-4, "pose_beta": 1.2e-2}
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
         "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}, "hygrpo-exact": {}, "hygrpo-two": {}}
-ORDER = ("hygrpo", "hygrpo-two", "sft", "sft+", "grpo", "hygrpo-k1", "hygrpo-exact")  # hygrpo first: its seconds are sft+'s budget
+ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1", "hygrpo-exact", "hygrpo-two")  # hygrpo first: its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
@@ -55,11 +54,11 @@ def base(seed, out):
 
 
 def align(sft, arm, poses, body, *, seed, steps, out):
-    """Train one arm, `steps` instead of its own or None; returns the policy and its CPU-seconds. A run that was stopped goes on."""
-    now = arm == "hygrpo-two"
-    config = train.RFTConfig(**({} if now else EARLIER) | ARMS[arm] | ({"steps": steps} if steps else {}) | {"seed": seed})
+    """Train one arm; returns the policy and its CPU-seconds. A run that was stopped goes on."""
+    config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
+    critics = Critics.load(body, rewarding=REWARDING if arm == "hygrpo-two" else REWARDING[:1])
     with exact_split() if arm == "hygrpo-exact" else contextlib.nullcontext():
-        return timed(train.rft, sft, poses, config, out, critics=Critics.load(body) if now else Critics.load(body, rewarding=REWARDING[:1]))
+        return timed(train.rft, sft, poses, config, out, critics=critics)
 
 
 @contextlib.contextmanager
@@ -208,7 +207,7 @@ def main():
     parser.add_argument("--seed", type=int, choices=BASES, default=0)
     parser.add_argument("--poses"), parser.add_argument("--test"), parser.add_argument("--out", type=Path)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, default=train.RFTConfig().steps)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.poses:

@@ -4,7 +4,7 @@
     python tests/bench/evidence.py --seed 1 --poses train.npz --validation validation.npz --test test.npz --out WORK   # resumes
 
 The tables are of the reports of alignment.py, peers.py, pictures.py and speed.py too. Every arm here starts from one of alignment.py's SFT
-models and goes STEPS steps as its `hygrpo` does, with one reward model, but for what its name says (`semantic alone`: of what poses earn; words earn as ever); those of K go on for the CPU-seconds that `hygrpo` took. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked at
+models and goes STEPS steps as `hygrpo` does, but for what its name says (`semantic alone`: of what poses earn; words earn as ever); those of K go on for the CPU-seconds that `hygrpo` took. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked at
 every ten steps, on 300 sentences about validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one
 that is there is not made again. Four minutes an arm on one core.
 """
@@ -23,7 +23,7 @@ import peers
 import pictures
 import speed
 import torch
-from alignment import BASES, EARLIER, ROWS, base, interval, made_by, mean_recall, table, timed
+from alignment import BASES, ROWS, base, interval, made_by, mean_recall, table, timed
 
 from minirft import train
 from minirft.body import DATA, load_body
@@ -31,11 +31,11 @@ from minirft.critics import Critics
 from minirft.data import load_poses
 from minirft.evaluate import Instruments, evaluate, exam_samples, measure, verdict
 from minirft.policy import PosePolicy
-from minirft.retrieval import REWARDING, Retriever
+from minirft.retrieval import Retriever
 
 STEPS = 50
 WEIGHTS = train.RFTConfig().reward_weights
-BETA = EARLIER["pose_beta"]
+BETA = train.RFTConfig().pose_beta
 NO_KL = {"pose_beta": 0.0, "text_beta": 0.0}
 
 
@@ -43,9 +43,8 @@ def without(*names):
     return {"reward_weights": WEIGHTS | dict.fromkeys(names, 0.0)}
 
 
-TWO = "two reward models"
 ARMS = {
-    "hygrpo": {}, TWO: {},
+    "hygrpo": {},
     "no semantic": without("semantic"), "no verifiable": without("verifiable"), "no plausible": without("plausible"),
     "no format, no similarity": without("format", "similarity"),
     "no KL": NO_KL, "semantic alone": without("verifiable", "plausible"), "semantic alone, no KL": without("verifiable", "plausible") | NO_KL,
@@ -56,7 +55,7 @@ ARMS = {
     "K = 1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "K = 16": {"poses_per_answer": 16},
 }
 TABLES = {
-    "Each part left out, and a second reward model": ("sft", "hygrpo", TWO, "no semantic", "no verifiable", "no plausible", "no format, no similarity", "no KL"),
+    "Each part left out": ("sft", "hygrpo", "no semantic", "no verifiable", "no plausible", "no format, no similarity", "no KL"),
     "Rewards and the KL": ("sft", "hygrpo", "no KL", "semantic alone", "semantic alone, no KL"),
     "Two weights": ("semantic x 1/4", "hygrpo", "semantic x 4", "pose_beta x 1/4", "pose_beta x 4"),
     "Poses an answer, equal CPU-seconds": ("K = 1", "K = 16", "hygrpo"),
@@ -70,9 +69,8 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)  # of best-of-N
 def align(arm, poses, body, validation, *, seed, out, budget):
     """Train one arm: the policy, its CPU-seconds, the looks at it on the way. budget: CPU-seconds for those that go by time."""
     def run(steps, out, look=None):
-        config = train.RFTConfig(**EARLIER | ARMS[arm] | {"steps": steps, "seed": seed, "look_every": 10})
-        critics = Critics.load(body, rewarding=REWARDING if arm == TWO else REWARDING[:1])
-        return timed(train.rft, base(seed, out.parents[1]), poses, config, out, critics=critics, look=look)
+        config = train.RFTConfig(steps=steps, seed=seed, look_every=10, **ARMS[arm])
+        return timed(train.rft, base(seed, out.parents[1]), poses, config, out, critics=Critics.load(body), look=look)
 
     steps = STEPS
     if arm in EQUAL_TIME:
@@ -196,7 +194,7 @@ def everything(folder=RESULTS):
     parts += ["### Best of N draws, by the reward model, 200 sentences", best_table(reports)]
     parts += ["## Words: peers, one seed", peers.table({peer: rows["0"] for peer, rows in others.items()})]
     parts += ["## Pictures", pictures.table(seen, pictures.ARMS), "`rft` less `sft+`, seed by seed:\n\n- " + "\n- ".join(pictures.gains(seen)),
-              "### What it looks at", pictures.table(seen, pictures.ABLATION)]
+              "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.WITHOUT)), "### What it looks at", pictures.table(seen, pictures.ABLATION)]
     for path in sorted(RESULTS.parent.glob("speed*.json")):
         parts += ["## Speed: a step of HyGRPO", speed.table(json.loads(path.read_text()))]
     return "\n\n".join(parts) + "\n"

@@ -10,6 +10,7 @@ data/results/pictures/SEED-ARM.json once it is done; one that is there is not ru
 says how it, the others and the album are made. SENTENCES below is a model that has learnt from sentences alone.
 
     python tests/bench/pictures.py --sft SENTENCES --arms see-features see-pixels see-both ...   # what it looks at
+    python tests/bench/pictures.py --sft data/mini-sft --arms rft-no-joint rft-no-aligned ...   # what it earns
 """
 
 import argparse
@@ -34,10 +35,11 @@ from minirft.vision import Projector, tokens
 
 ARMS = ("regressor", "sft", "sft+", "rft")
 ABLATION = tuple(f"see-{part}" for part in SEE)
-ORDER = ("rft", "sft", "sft+", "regressor", *ABLATION)  # rft first: its seconds are sft+'s budget
+WITHOUT = {f"rft-no-{name}": name for name in ("joint", "aligned")}  # pictures earn these two rewards and no other
+ORDER = ("rft", "sft", "sft+", "regressor", *WITHOUT, *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
 SHARE = 0.5  # of SFT's questions, about pictures
-RFT = {"steps": 150, "prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
+RFT = {"prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
 PICTURES = 1000
 ABLATION_STEPS = 400
 
@@ -69,8 +71,9 @@ def bench(arguments):
         else:
             if arm == "sft":
                 policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
-            elif arm == "rft":
-                config = train.RFTConfig(seed=seed, **RFT)
+            elif arm == "rft" or arm in WITHOUT:
+                weights = train.RFTConfig().reward_weights | ({WITHOUT[arm]: 0.0} if arm in WITHOUT else {})
+                config = train.RFTConfig(seed=seed, reward_weights=weights, **RFT)
                 policy, seconds = timed(train.rft, arguments.sft, poses, config, work, album=album, critics=Critics.load(body))
             elif arm == "sft+":
                 budget = json.loads((arguments.results / f"{seed}-rft.json").read_text())["cpu_seconds"]
@@ -145,7 +148,7 @@ def main():
     reports = stored(arguments.results, ORDER)
     if not reports:
         parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --album, --test and --out to make some")
-    for arms in (ARMS, ABLATION):
+    for arms in (ARMS, ("sft", "rft", *WITHOUT), ABLATION):
         if set(arms) & set(reports):
             print(table(reports, arms), end="\n\n")
     if {"rft", "sft+"} <= set(reports):
