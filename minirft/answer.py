@@ -7,7 +7,8 @@ from tqdm import tqdm
 from .body import InputError, to_axis_angle
 from .data import SHOWN, to_picture
 from .files import save_npz
-from .fit import camera, landmarks, misfit, refine
+from .fit import camera, landmarks, misfit, refine, refine_to_words
+from .prior import PosePrior
 from .render import draw_over, photo_sheet, pose_sheet, write_mesh
 from .retrieval import Panel
 from .vision import BlazePose, crop_person, open_photo, tokens
@@ -16,10 +17,10 @@ ON_A_SHEET = 60  # pictures on poses.png
 DRAWN_SIDE = 768  # pixels of a photograph that is drawn over
 
 
-def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None):
-    """Answer each sentence with n poses, the reward model's favourites of `best_of` if given; write out/poses.npz.
+def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None, fit=False):
+    """Answer each sentence with n poses, the reward models' favourites of `best_of` if given; write out/poses.npz.
 
-    Returns poses (P, n, 24, 3, 3) and P lists of n answers."""
+    fit: then move each to where these models like it best. Returns poses (P, n, 24, 3, 3) and P lists of n answers."""
     draws = best_of or n
     size = max(1, 256 // draws)  # sentences at once
     starts = tqdm(range(0, len(sentences), size), desc="generate", disable=len(sentences) <= size)
@@ -28,6 +29,9 @@ def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None):
     answers = [said for part in parts for said in part[1]]
     if best_of:
         pose, answers, log_prob = pick(-_likeness(pose, sentences, body), n, pose, answers, log_prob)
+    if fit:
+        std = policy.gaussian(sentences)[1].cpu().nan_to_num(0.1)
+        pose = refine_to_words(body, pose, std, sentences, Panel.load(), PosePrior.load(), seed=seed)
     save_poses(out / "poses.npz", body, pose, answers, log_prob, sentences, frame="canonical")
     return pose, answers
 

@@ -115,8 +115,6 @@ def generate(arguments):
         raise InputError("--prompts FILE goes without --image; ask one question about a picture")
     if not photo and (arguments.sentence is None) == (arguments.prompts is None):
         raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE, or --image FILE')
-    if arguments.refine and not photo:
-        raise InputError("--refine fits a pose to a photograph; give one by --image FILE")
     sentences = read_prompts(arguments.sentence, arguments.prompts) if not photo or arguments.sentence else [None]
     if arguments.best_of and arguments.best_of < n:
         raise InputError(f"--best-of {arguments.best_of} cannot give -n {n} poses; ask for at most as many as are drawn")
@@ -125,9 +123,9 @@ def generate(arguments):
     if policy.name == "mini" and sentences != [None]:
         check_words(sentences)
     _check_writable(out)
-    settings = {"body": body, "out": out, "seed": arguments.seed, "n": n, "best_of": arguments.best_of}
+    settings = {"body": body, "out": out, "seed": arguments.seed, "n": n, "best_of": arguments.best_of, "fit": arguments.refine}
     if photo:
-        pose, answers, people = answer_photo(policy, photo, sentences[0], fit=arguments.refine, encoder=_encoder(arguments), **settings)
+        pose, answers, people = answer_photo(policy, photo, sentences[0], encoder=_encoder(arguments), **settings)
         if people > 1:
             print(f"{photo}: {people} people were found; this is the largest")
     else:

@@ -1,4 +1,4 @@
-"""A pose and a photograph held against each other: where the body's landmarks fall in it, and how far from those seen there.
+"""A pose moved to what is known of it: the landmarks seen in a photograph, or the words of a sentence.
 
 The camera is weak perspective: a scale and a shift, the best there are for the pose; only `refine` also looks for how far away
 it is. Good for a last correction of a pose; what lies in depth, landmarks in a picture do not tell. A person here is a vision.Person, or many
@@ -8,11 +8,14 @@ in one, of arrays (..., 33, 2) and (..., 33) that broadcast with the poses.
 import torch
 
 from .body import JOINT, to_6d
+from .rewards import plausibility
 from .rollout import to_pose
 from .vision import NAMES
 
 OFF = 0.03  # how far a landmark seen lies from the true one, of the person's size: the middle of errors with long tails
 SURE = 0.05  # a std below which no policy is believed: aligned ones are surer than right
+SEMANTIC, PLAUSIBLE, BELIEF = 4.0, 0.5, 0.01  # weights of a pose's rewards and of its distance from the policy, about those of RFT
+SHAKES, SHAKEN = 6, 0.07  # a pose is judged by so many that are so far from it, in 6D numbers: what one network imagines is narrow
 AWAY, NEARER = 4.0, 0.3  # metres from a camera to a person, and how much nearer or farther, as a logarithm's spread
 
 
@@ -92,6 +95,25 @@ def refine(body, pose, std, person, *, steps=60, rate=0.02):
         loss.backward()
         optimizer.step()
     return to_pose((start + moved * limbs).detach())
+
+
+def refine_to_words(body, pose, std, sentences, panel, prior, *, steps=20, rate=0.01, seed=0):
+    """Move poses to where the reward models and the pose prior like them best, not far from where the policy had them.
+
+    What a step of HyGRPO teaches on average is looked for here for one sentence, along the gradient. pose (P, n, 24, 3, 3), NaN
+    for none, which stays; std (P, 132) of the policy; sentences: P; panel: retrieval.Panel; prior: PosePrior. Returns (P, n, 24, 3, 3).
+    """
+    start, text = to_6d(pose[..., :22, :, :]).flatten(-2), panel.embed_text(sentences)[:, None].to(pose)
+    moved = torch.zeros_like(start).requires_grad_()  # (P, n, 132)
+    optimizer, generator = torch.optim.Adam([moved], lr=rate), torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        shake = SHAKEN * torch.randn(SHAKES, *start.shape, generator=generator).to(pose)
+        near = to_pose(start.nan_to_num() + moved + shake)  # (SHAKES, P, n, 24, 3, 3)
+        reward = SEMANTIC * (text * panel.embed_pose(near, body.joints(near))).sum(-1) + PLAUSIBLE * plausibility(prior.score(near))
+        (BELIEF / 2 * (moved / std[:, None]).square().sum() - reward.mean(0).sum()).backward()
+        optimizer.step()
+    return to_pose((start + moved).detach())
 
 
 def _weights(person):

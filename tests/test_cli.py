@@ -229,7 +229,6 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "sentences of a file about a picture": ([*LOOK, "photo.png", "--prompts", "gronk.txt"], "--prompts FILE goes without --image"),
     "sentence, prompts and picture": ([*GENERATE, "--prompts", "gronk.txt", "--image", "photo.png"], "--prompts"),
     "neither sentence nor picture": (["generate", "--refine", "--out", "out"], "a sentence.*--image FILE"),
-    "nothing to refine to": ([*GENERATE, "--refine"], "--refine .*--image"),
     "fewer drawn of a picture than kept": ([*LOOK, "photo.png", "-n", "4", "--best-of", "3"], "--best-of 3 cannot give -n 4"),
     "no such picture": ([*LOOK, "none.png"], "none.png: cannot be read as a picture .No such file"),
     "picture is a folder": ([*LOOK, "empty"], "empty: cannot be read as a picture"),
@@ -470,6 +469,14 @@ def test_best_of_keeps_what_the_reward_models_like_and_says_so(world, tmp_path, 
     order = like.argsort(descending=True)[:3].numpy()
     np.testing.assert_allclose(best["pose"][0], every["pose"][0][order], atol=1e-5)
     np.testing.assert_allclose(best["log_prob"][0], every["log_prob"][0][order], rtol=1e-4)
+
+
+def test_refine_moves_poses_to_the_words_and_leaves_what_was_said(tmp_path):
+    arguments = ("generate", "Raise both arms straight up.", "-n", 2, "--out")
+    assert run(*arguments, tmp_path / "drawn") == run(*arguments, tmp_path / "refined", "--refine") == 0
+    drawn, refined = (np.load(tmp_path / name / "poses.npz") for name in ("drawn", "refined"))
+    assert np.array_equal(drawn["answer"], refined["answer"]) and np.array_equal(drawn["log_prob"], refined["log_prob"])
+    assert 0.01 < np.abs(drawn["joints"] - refined["joints"]).mean() < 0.2
 
 
 def test_generate_poses_the_person_in_a_photograph(world, tmp_path, stub_blazepose, capsys):

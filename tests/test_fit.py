@@ -7,7 +7,11 @@ import torch
 
 from minirft.body import DATA, JOINT, flip_pose
 from minirft.data import load_poses
-from minirft.fit import SURE, camera, landmarks, misfit, refine, residuals
+from minirft.evaluate import exam_samples, satisfied_by_kind
+from minirft.fit import SURE, camera, landmarks, misfit, refine, refine_to_words, residuals
+from minirft.policy import PosePolicy
+from minirft.prior import PosePrior
+from minirft.retrieval import Panel, Retriever
 from minirft.snapshots import simulate_landmarks
 from minirft.vision import NAMES, Person
 
@@ -213,3 +217,46 @@ def test_landmarks_of_a_network_are_taken_as_they_come(body, poses, person_of):
     person = Person(exact.image.astype(np.float64), exact.world, exact.visible, 1.0, exact.region)
     assert misfit(body, poses, person).dtype == torch.float32
     torch.testing.assert_close(misfit(body, poses, person), misfit(body, poses, exact))
+
+
+@pytest.fixture(scope="module")
+def asked(body):
+    """Forty questions about sampled poses, what mini-sft answers, (40, 2, 24, 3, 3), one of them no pose, and its std."""
+    poses = PosePrior.load().sample(40, generator=torch.Generator().manual_seed(0))
+    samples, policy = exam_samples(poses, torch.arange(40), body=body, seed=0), PosePolicy.from_pretrained("mini-sft")
+    pose, std = policy.generate([s.question for s in samples], n=2)[0], policy.gaussian([s.question for s in samples])[1]
+    pose[3, 1] = torch.nan
+    return samples, pose, std
+
+
+def test_words_move_poses_to_what_they_say_as_statements_and_the_judge_see_it_too(body, asked):
+    samples, pose, std = asked
+    said, panel, prior, judge = [s.caption for s in samples], Panel.load(), PosePrior.load(), Retriever.load("judge")
+    moved = refine_to_words(body, pose, std, said, panel, prior)
+    gone = moved.isnan().flatten(2).any(-1)
+    assert gone[3, 1] and gone.sum() == 1
+    torch.testing.assert_close((moved @ moved.mT)[:, 0], torch.eye(3).expand(40, 24, 3, 3), atol=1e-4, rtol=0)
+
+    def seen(poses):
+        joints, missing = body.joints(poses), torch.zeros(40, 1, dtype=torch.bool)
+        liked = [(model.embed_text(said) * model.embed_pose(poses[:, 0], joints[:, 0])).sum(-1).mean() for model in (panel, judge)]
+        return *liked, satisfied_by_kind(joints, missing, samples)["unrewarded"], prior.plausible(poses).float().mean()
+
+    before, after = seen(pose[:, :1]), seen(moved[:, :1])
+    assert after[0] > before[0] + 0.05 and after[1] > before[1]
+    assert after[2] > before[2] + 0.03 and after[3] >= before[3] - 0.05
+
+
+def test_a_policy_that_is_sure_is_left_nearly_where_it_was(body, asked):
+    samples, pose, std = asked
+    settings = [s.caption for s in samples], Panel.load(), PosePrior.load()
+    far, near = (refine_to_words(body, pose[:, :1], std * scale, *settings) - pose[:, :1] for scale in (1.0, 0.02))
+    assert near.abs().mean() < 0.3 * far.abs().mean()
+
+
+def test_a_pose_goes_the_same_way_whatever_stands_beside_it(body, asked):
+    """But for the shakes, which are drawn for all: the same pose twice differs by them alone."""
+    samples, pose, std = asked
+    both = pose[:8, :1].expand(-1, 2, -1, -1, -1)
+    moved = refine_to_words(body, both, std[:8], [s.caption for s in samples[:8]], Panel.load(), PosePrior.load())
+    assert (moved[:, 0] - moved[:, 1]).abs().mean() < 0.5 * (moved - both).abs().mean()

@@ -6,7 +6,8 @@
 `cvae` is in PoseScript's manner (a text encoder and a pose encoder that meet in a latent Gaussian, one decoder), `deterministic` in
 ChatPose's (the very same small language model and lesson as `mini-sft` before it learnt to see, seed 0, 6,000 steps, but nothing is learnt of
 a spread), `retrieval` shows the training pose that the reward model likes best. All learn from the sentences and poses that `mini-sft`
-learnt from. `gaussian` is that `mini-sft`, `mini-sft` and `mini-rft` are what ships. Text to pose, the same 1,000 sentences about test subjects.
+learnt from. `gaussian` is that `mini-sft`, `mini-sft` and `mini-rft` are what ships, `refined` what `generate --refine` makes of
+their poses. Text to pose, the same 1,000 sentences about test subjects.
 """
 
 import argparse
@@ -23,11 +24,14 @@ from minirft import captions, train
 from minirft.body import DATA, load_body, to_6d
 from minirft.data import load_poses
 from minirft.evaluate import ask, evaluate, exam_samples
+from minirft.fit import refine_to_words
 from minirft.policy import PosePolicy
-from minirft.retrieval import Retriever
+from minirft.prior import PosePrior
+from minirft.retrieval import Panel, Retriever
 from minirft.rollout import to_pose
 
-PEERS = ("retrieval", "cvae", "deterministic", "gaussian", "mini-sft", "mini-rft")
+REFINED = {f"{name}, refined": name for name in ("mini-sft", "mini-rft")}
+PEERS = ("retrieval", "cvae", "deterministic", "gaussian", "mini-sft", "mini-rft", *REFINED)
 RESULTS = DATA / "results" / "peers"
 CODE, WIDTH = 32, 512  # of the VAE
 
@@ -48,6 +52,19 @@ def retrieve(poses, body):
     model = Retriever.load("reward_model")
     made = torch.cat([model.embed_pose(part, body.joints(part)) for part in poses.split(1000)])
     return Answers("retrieval", lambda said, n, _: poses[(model.embed_text(said) @ made.T).topk(n).indices])
+
+
+def refine(policy, body):
+    """A policy whose poses are moved to where the reward models like them best, as `minirft generate --refine` does."""
+    panel, prior = Panel.load(), PosePrior.load()
+
+    def show(said, n, generator):
+        seed = generator.initial_seed()
+        with torch.enable_grad():
+            std = policy.gaussian(said)[1].nan_to_num(0.1)
+            return refine_to_words(body, policy.generate(said, n=n, seed=seed)[0], std, said, panel, prior, seed=seed)
+
+    return Answers(f"{policy.name}, refined", show)
 
 
 class CVAE(nn.Module):
@@ -125,6 +142,8 @@ def make(peer, poses, body, arguments):
     if peer == "cvae":
         began = time.process_time()
         return teach_cvae(poses, body, seed=0), time.process_time() - began
+    if peer in REFINED:
+        return refine(PosePolicy.from_pretrained(REFINED[peer]), body), None
     if peer == "deterministic":
         return timed(train.sft, PosePolicy.mini(seed=0), poses, train.SFTConfig(std_weight=0.0), arguments.out / peer, body=body)
     return PosePolicy.from_pretrained(base(0, arguments.out) if peer == "gaussian" else peer), None
