@@ -5,7 +5,7 @@
 
 `cvae` is in PoseScript's manner (a text encoder and a pose encoder that meet in a latent Gaussian, one decoder), `deterministic` in
 ChatPose's (the very same small language model and lesson as `mini-sft` before it learnt to see, seed 0, 6,000 steps, but nothing is learnt of
-a spread), `retrieval` shows the training pose that the reward model likes best. All learn from the sentences and poses that `mini-sft`
+a spread, so that every draw is the same pose), `retrieval` shows the training pose that the reward model likes best. All learn from the sentences and poses that `mini-sft`
 learnt from. `gaussian` is that `mini-sft`, `mini-sft` and `mini-rft` are what ships, `refined` what `generate --refine` makes of
 their poses. Text to pose, the same 1,000 sentences about test subjects.
 """
@@ -145,7 +145,8 @@ def make(peer, poses, body, arguments):
     if peer in REFINED:
         return refine(PosePolicy.from_pretrained(REFINED[peer]), body), None
     if peer == "deterministic":
-        return timed(train.sft, PosePolicy.mini(seed=0), poses, train.SFTConfig(std_weight=0.0), arguments.out / peer, body=body)
+        policy, seconds = timed(train.sft, PosePolicy.mini(seed=0), poses, train.SFTConfig(std_weight=0.0), arguments.out / peer, body=body)
+        return Answers(peer, lambda said, n, _: policy.generate(said)[0].expand(-1, n, 24, 3, 3)), seconds
     return PosePolicy.from_pretrained(base(0, arguments.out) if peer == "gaussian" else peer), None
 
 
