@@ -1,6 +1,7 @@
 """The figures that the README shows are those of the reports that lie in data/results/."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_every_short_arm_and_every_peer_was_asked_the_same(evidence):
     for field in ("prompts", "seed", "draws", "body", "joints"):
         assert len({report[field] for rows in every for report in rows.values()}) == 1
     assert len({round(report["nearest_real_mm"]["real"], 3) for rows in every for report in rows.values()}) == 1
+
+
+def test_every_report_says_how_it_was_made():
+    folders = [path for folder in ("alignment", "evidence", "peers", "pictures") for path in (RESULTS / folder).glob("*.json")]
+    for path in [*folders, *RESULTS.glob("speed*.json"), *RESULTS.glob("bounds.json")]:
+        assert {"command", "commit", "machine"} <= set(json.loads(path.read_text())), path
 
 
 def test_an_interval_of_three_is_students():

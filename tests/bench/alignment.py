@@ -169,9 +169,9 @@ def interval(values, form=".1f"):
     return f"{statistics.mean(values):{form}} ± {half:{form.lstrip('+')}}"
 
 
-def gains(reports):
-    """What hygrpo has over as much more supervised learning from the same SFT model, of the mean pose: a line each."""
-    pairs = [(reports["hygrpo"][seed], reports["sft+"][seed]) for seed in reports["hygrpo"] if seed in reports["sft+"]]
+def gains(reports, arm="hygrpo", over="sft+"):
+    """What an arm has over another from the same SFT model, as a rule over as much more supervised learning, of the mean pose: a line each."""
+    pairs = [(reports[arm][seed], reports[over][seed]) for seed in reports[arm] if seed in reports[over]]
 
     def differences(name):
         return [ROWS[name](ours, "mean") - ROWS[name](theirs, "mean") for ours, theirs in pairs]
@@ -179,7 +179,7 @@ def gains(reports):
     def ratios(read):
         return [read(ours) / read(theirs) for ours, theirs in pairs]
 
-    return "\n".join(["hygrpo over sft+, seed by seed:",
+    return "\n".join([f"{arm} over {over}, seed by seed:",
                       f"- judge, mean recall, points: {interval(differences('judge, mean recall, %'), '+.1f')}",
                       f"- statements never rewarded, points: {interval(differences('statements never rewarded, %'), '+.1f')}",
                       f"- nearest real pose, times as far: {interval(ratios(lambda r: r['nearest_real_mm']['mean']), '.2f')}",

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import alignment
+import bounds
 import matplotlib.pyplot as plt
 import peers
 import pictures
@@ -187,11 +188,13 @@ def everything(folder=RESULTS):
     parts = ["# All tables", "`python tests/bench/evidence.py` writes this page from the reports in this folder; [README.md](README.md) says what "
              "each number means. Where there are several SFT seeds: their mean and half the width of its 95 % interval.",
              "## Words: HyGRPO against its alternatives, at length", table(aligned, alignment.ARMS), alignment.gains(aligned),
-             f"## Words: what does what, {STEPS} steps"]
+             *([alignment.gains(aligned, "hygrpo-two"), alignment.gains(aligned, "hygrpo-two", "hygrpo")] if "hygrpo-two" in aligned else []), f"## Words: what does what, {STEPS} steps"]
     for title, arms in TABLES.items():
         if len(set(arms) & set(reports)) > 1:
             parts += [f"### {title}", table(reports, arms), "Of the mean pose, more than `hygrpo`:\n" + "\n".join(differences(reports, arms))]
     parts += ["### Best of N draws, by the reward model, 200 sentences", best_table(reports)]
+    if bounds.RESULT.exists():
+        parts += ["## Words: what bounds the gain, 500 sentences about validation subjects, mean poses", bounds.table(json.loads(bounds.RESULT.read_text()))]
     parts += ["## Words: peers, one seed", peers.table({peer: rows["0"] for peer, rows in others.items()})]
     parts += ["## Pictures", pictures.table(seen, pictures.ARMS), "`rft` less `sft+`, seed by seed:\n\n- " + "\n- ".join(pictures.gains(seen)),
               "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.WITHOUT)), "### What it looks at", pictures.table(seen, pictures.ABLATION)]
