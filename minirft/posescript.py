@@ -45,7 +45,7 @@ class Frames:
             try:
                 poses, _ = amass.read_sequence(path)
             except InputError as error:
-                why = InputError(f"{where}: {str(error).removeprefix(f'{path}: ')}")
+                why = InputError(f"{where}: {str(error).removeprefix(str(path)).lstrip(': ')}")
         rows = []
         for i, frame in frames:
             row = poses[frame, :66].astype(np.float32) if frame < len(poses) else None
