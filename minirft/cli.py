@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 
-from . import captions
+from . import captions, machine
 from .body import DATA, InputError, load_body
 from .data import check_words, load_poses, read_prompts
 from .files import save_npz, write_json
-from .machine import dial, report, step_down
 from .motion import read_folder, read_names
 from .options import build_parser
 from .prior import PosePrior
@@ -51,7 +50,7 @@ def main(argv=None):
             if "memory" not in f"{error!r}".lower():  # torch says so by a RuntimeError
                 raise
             vram = getattr(arguments, "vram", None)
-            reason = f"out of memory; {step_down(vram) if vram else 'ask for fewer sentences or samples at once'}"
+            reason = f"out of memory; {machine.step_down(vram) if vram else 'ask for fewer sentences or samples at once'}"
         except KeyboardInterrupt:
             print("minirft: stopped", file=sys.stderr)
             return 130
@@ -158,8 +157,7 @@ def sft(arguments):
         policy = PosePolicy.mini(seed=arguments.seed)
     elif _is_backbone(arguments.base):
         arguments.vram = arguments.vram or 12
-        setting = dial(arguments.vram)
-        policy = PosePolicy.from_backbone(arguments.base, four_bit=setting.four_bit, side=setting.side, device=arguments.device,
+        policy = PosePolicy.from_backbone(arguments.base, side=machine.DIAL[arguments.vram].side, device=arguments.device,
                                           seed=arguments.seed)
     else:
         policy = PosePolicy.from_pretrained(arguments.base, device=arguments.device)
@@ -294,7 +292,7 @@ def caption(arguments):
 
 def doctor(arguments):
     """What this machine has, and which vision-language model fits on it."""
-    print("\n".join(report()))
+    print("\n".join(machine.report()))
 
 
 def _is_backbone(name):
@@ -307,7 +305,7 @@ def _is_backbone(name):
 
 def _turn_dial(vram, policy):
     """The dial's setting, said aloud, and put to work on the policy."""
-    setting = dial(vram)
+    setting = machine.DIAL[vram]
     print(f"--vram {vram}: {setting}")
     if setting.checkpointing:
         policy.checkpoint_gradients()
