@@ -114,10 +114,10 @@ def read_rpe(disk):
     """A Found for each of the four lists; joints are its fitted_joint_cam. The picture is shown whole: which person is meant is what the
     words are for."""
     lists = {part: disk.named(rf"(refine_)?vqa_{part}\w*\.json") for part in ("behavior", "outfits", "pose", "shape")}
-    for part, path in [(part, path) for part, paths in lists.items() for path in paths or [None] * any(lists.values())]:
+    for part in [part for part, paths in lists.items() if not paths and any(lists.values())]:
+        yield Found("RPE", part, missing={"one of the four lists": [part]})
+    for part, path in [(part, path) for part, paths in lists.items() for path in paths]:
         found = Found("RPE", part)
-        if path is None:
-            found.missing["one of the four lists"].append(part)
         for row, place, name in _entries(disk, path, found, ("real_image", "image")):
             with found.noting(name):
                 (question, answer), *_ = _turns(row)
@@ -174,8 +174,6 @@ def read_own(disk):
 def _entries(disk, path, found, image_names):
     """(entry, its picture's path or None, its id) of a JSON list of objects; what is wrong with the list is noted."""
     entries = []
-    if path is None:
-        return entries
     with found.noting(path.name):
         entries = read_json(path, list)
         for n, entry in enumerate(entries):
