@@ -457,14 +457,14 @@ def test_demo_shows_before_and_after_and_what_the_judge_says(tmp_path, small_rol
 
 
 def test_best_of_keeps_what_the_reward_model_likes_and_says_so(world, tmp_path, capsys):
-    from minirft.retrieval import Retriever
+    from minirft.retrieval import Panel
 
     arguments = ("generate", "Raise both arms straight up.", "--seed", 1, "--out")
     assert run(*arguments, tmp_path / "all", "-n", 12) == 0
     assert run(*arguments, tmp_path / "best", "-n", 3, "--best-of", 12) == 0
     assert "the 3 that the reward model likes best" in capsys.readouterr().out
     every, best = (np.load(tmp_path / name / "poses.npz") for name in ("all", "best"))
-    model = Retriever.load("reward_model")
+    model = Panel.load()
     pose = to_matrix(torch.tensor(every["pose"][0]))
     like = (model.embed_text(SENTENCES[:1]) * model.embed_pose(pose, load_body().joints(pose))).sum(-1)
     order = like.argsort(descending=True)[:3].numpy()
