@@ -13,18 +13,19 @@ from pathlib import Path
 
 import torch
 
-from . import captions
+from . import captions, machine, published
 from .body import DATA, InputError, load_body
 from .data import check_words, load_poses, read_prompts
 from .files import save_npz, write_json
-from .machine import dial, report, step_down
 from .motion import read_folder, read_names
 from .options import build_parser
+from .photos import Eyes
 from .prior import PosePrior
 from .render import pose_sheet
+from .snapshots import exam_album, load_album, make_album
 
-SHOWN = 60  # answers on the terminal
-EXAM = 300  # validation poses that training looks at now and then
+PRINTED = 60  # answers on the terminal
+EXAM = 300  # poses that the demo, and training now and then, is examined with
 
 
 def main(argv=None):
@@ -51,7 +52,7 @@ def main(argv=None):
             if "memory" not in f"{error!r}".lower():  # torch says so by a RuntimeError
                 raise
             vram = getattr(arguments, "vram", None)
-            reason = f"out of memory; {step_down(vram) if vram else 'ask for fewer sentences or samples at once'}"
+            reason = f"out of memory; {machine.step_down(vram) if vram else 'ask for fewer sentences or samples at once'}"
         except KeyboardInterrupt:
             print("minirft: stopped", file=sys.stderr)
             return 130
@@ -73,7 +74,7 @@ def demo(arguments):
     policy = PosePolicy.from_pretrained("mini-sft", device=arguments.device)
     unseen = _poses("prior", seed + 1)  # no capture ships: "real" is what the prior draws
     tools = Instruments.load(body, unseen[:5000])
-    exam = exam_samples(unseen[5000:], torch.arange(300), body=body, seed=seed)
+    exam = exam_samples(unseen[5000:], torch.arange(EXAM), body=body, seed=seed)
     before, first = verdict(policy, exam, tools), policy.generate(sentences, n=2, seed=seed)[0].cpu()
     with tempfile.TemporaryDirectory(dir=out) as folder:
         config = train.RFTConfig(steps=arguments.steps, seed=seed)
@@ -94,7 +95,7 @@ def demo(arguments):
 
 def _show_verdict(before, after):
     """Before and after, of mean poses and of draws, a line for each thing measured."""
-    rows = {"judge: mean recall at 5, 10, 20 of 300, %": lambda v: sum(v["judge"]["t2p"].values()) / 3,
+    rows = {f"judge: mean recall at 5, 10, 20 of {EXAM}, %": lambda v: sum(v["judge"]["t2p"].values()) / 3,
             "the same by the reward model": lambda v: sum(v["reward_model"]["t2p"].values()) / 3,
             "never rewarded statements true, %": lambda v: 100 * v["satisfied"]["unrewarded"],
             "rewarded statements true, %": lambda v: 100 * v["satisfied"]["rewarded"],
@@ -135,7 +136,7 @@ def generate(arguments):
             print(f"poses.png shows {across} of {n} poses of {rows} of {len(sentences)} sentences; poses.npz has all")
     if arguments.obj:
         write_meshes(body, pose, out, upright=not photo)
-    for sentence, said in list(zip(sentences, answers))[:SHOWN]:
+    for sentence, said in list(zip(sentences, answers))[:PRINTED]:
         print(f"{sentence or photo}\n    {said[0]}")
     if arguments.best_of:
         chosen = "lie nearest to what is seen in it" if photo else "the reward models like best"
@@ -147,7 +148,6 @@ def sft(arguments):
     """Teach a fresh mini policy, or go on teaching a model."""
     from . import train
     from .policy import PosePolicy
-    from .snapshots import exam_album
 
     body, out = load_body(arguments.body), Path(arguments.out)
     poses = _poses(arguments.poses, arguments.seed)
@@ -156,8 +156,7 @@ def sft(arguments):
         policy = PosePolicy.mini(seed=arguments.seed)
     elif _is_backbone(arguments.base):
         arguments.vram = arguments.vram or 12
-        setting = dial(arguments.vram)
-        policy = PosePolicy.from_backbone(arguments.base, four_bit=setting.four_bit, side=setting.side, device=arguments.device,
+        policy = PosePolicy.from_backbone(arguments.base, side=machine.DIAL[arguments.vram].side, device=arguments.device,
                                           seed=arguments.seed)
     else:
         policy = PosePolicy.from_pretrained(arguments.base, device=arguments.device)
@@ -183,7 +182,6 @@ def rft(arguments):
     from .critics import Critics, read_rewards
     from .evaluate import Instruments, evaluate_pictures, exam_samples, verdict
     from .policy import PosePolicy
-    from .snapshots import exam_album
 
     body, out, seed = load_body(arguments.body), Path(arguments.out), arguments.seed
     weights, own = read_rewards(arguments.reward, train.RFTConfig().reward_weights)
@@ -194,7 +192,8 @@ def rft(arguments):
     unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
     tools = Instruments.load(body, unseen)
     pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
-    pictures = exam_album(body, unseen, count=EXAM // 2, encoder=_encoder(arguments)) if album else None
+    encoder = _encoder(arguments)
+    pictures = exam_album(body, unseen, count=EXAM // 2, encoder=encoder) if album else None
     exam, shown = exam_samples(unseen, pick, body=body, seed=seed), read_prompts(path=DATA / "prompts.txt")[:6]
 
     def look(policy, step):
@@ -211,7 +210,7 @@ def rft(arguments):
         config = replace(config, group_size=setting.group_size, micro_batch=setting.micro_batch)
     critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
     train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
-              own=_own(arguments, policy.sees, _encoder(arguments)), resume=arguments.resume)
+              own=_own(arguments, policy.sees, encoder), resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
 
 
@@ -226,10 +225,9 @@ def _poses(where, seed):
 
 def evaluate(arguments):
     """Measure a model on a pose file and write the report as JSON."""
-    from .evaluate import evaluate as measure
-    from .evaluate import evaluate_pictures
+    from . import evaluate as metrics
+    from . import protocols
     from .policy import PosePolicy
-    from .snapshots import exam_album
 
     if (arguments.protocol is None) != (arguments.data is None) or (arguments.poses is None) == (arguments.data is None):
         raise InputError("give either --poses FILE, or --protocol NAME with --data DIR")
@@ -238,16 +236,14 @@ def evaluate(arguments):
     poses, body, seed = arguments.poses and load_poses(arguments.poses), load_body(arguments.body), arguments.seed
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if arguments.protocol:
-        from . import protocols
-
         report = protocols.run(arguments.protocol, arguments.data, policy, body=body, seed=seed, limit=arguments.limit,
                                encoder=_encoder(arguments)) | {"model": arguments.model}
     elif arguments.task == "image":
         policy.must_see()
         album = exam_album(body, poses.pose, count=arguments.limit or 1000, seed=seed, encoder=_encoder(arguments))
-        report = evaluate_pictures(policy, album, body=body, seed=seed, name=arguments.model)
+        report = metrics.evaluate_pictures(policy, album, body=body, seed=seed, name=arguments.model)
     else:
-        report = measure(policy, poses, body=body, seed=seed, limit=arguments.limit or 1000, name=arguments.model)
+        report = metrics.evaluate(policy, poses, body=body, seed=seed, limit=arguments.limit or 1000, name=arguments.model)
     if arguments.json:
         write_json(arguments.json, report)
     print("\n".join([*report["notes"], protocols.table(report)]) if arguments.protocol else json.dumps(report, indent=2))
@@ -256,9 +252,7 @@ def evaluate(arguments):
 def data(arguments):
     """Motion capture (BVH, ASF/AMC, AMASS) to a pose file; `minirft data check DIR`: which of the field's datasets are there, and whole."""
     if arguments.path[0] == "check" and len(arguments.path) == 2:
-        from .published import check
-
-        return check(arguments.path[1])
+        return published.check(arguments.path[1])
     if len(arguments.path) > 1 or not arguments.out:
         raise InputError("give one file or folder and --out poses.npz, or `minirft data check DIR`")
     names = read_names(arguments.names) if arguments.names else None
@@ -272,8 +266,6 @@ def data(arguments):
 
 def album(arguments):
     """Photographs that were never taken, of bodies in given poses, and what the pose-aware encoder makes of them."""
-    from .snapshots import make_album
-
     out = Path(arguments.out)
     _check_writable(out)
     make_album(load_body(), _poses(arguments.poses, arguments.seed), out, count=arguments.count, seed=arguments.seed,
@@ -292,7 +284,7 @@ def caption(arguments):
 
 def doctor(arguments):
     """What this machine has, and which vision-language model fits on it."""
-    print("\n".join(report()))
+    print("\n".join(machine.report()))
 
 
 def _is_backbone(name):
@@ -305,7 +297,7 @@ def _is_backbone(name):
 
 def _turn_dial(vram, policy):
     """The dial's setting, said aloud, and put to work on the policy."""
-    setting = dial(vram)
+    setting = machine.DIAL[vram]
     print(f"--vram {vram}: {setting}")
     if setting.checkpointing:
         policy.checkpoint_gradients()
@@ -314,8 +306,6 @@ def _turn_dial(vram, policy):
 
 def _album(arguments):
     """The album to learn from, None where none is given."""
-    from .snapshots import load_album
-
     if arguments.album and not arguments.image_share:
         raise InputError("--album is for questions about pictures; give their share too, as in --image-share 0.5")
     return load_album(arguments.album) if arguments.album else None
@@ -325,10 +315,7 @@ def _own(arguments, see, encoder):
     """The published.Mix of --data, None where none is given; what it holds is said, and written beside the run."""
     if not arguments.data:
         return None
-    from .photos import Eyes
-    from .published import Mix, to_learn
-
-    samples, lines = to_learn(arguments.data, see=see)
+    samples, lines = published.to_learn(arguments.data, see=see)
     print("\n".join(lines))
     out = Path(arguments.out) / "data.json"
     about = {"data": arguments.data, "share": arguments.data_share, "found": lines}
@@ -336,7 +323,7 @@ def _own(arguments, see, encoder):
         raise InputError(f"{out}: the run learnt from {before['data']} with share {before['share']}; go on with that, or use another --out")
     if not out.with_name("metrics.jsonl").exists():  # else there is a run already, which goes on or is left alone
         write_json(out, about)
-    return Mix(samples, arguments.data_share, Eyes(see, encoder))
+    return published.Mix(samples, arguments.data_share, Eyes(see, encoder))
 
 
 def _encoder(arguments):

@@ -74,10 +74,10 @@ def load_poses(path):
         raise InputError(f"{path}: holds no poses; `minirft data` makes a pose file from motion capture")
     fields = {}
     for name, default in (("clip", np.full(count, "")), ("frame", np.arange(count)), ("subject", np.full(count, ""))):
-        fields[name] = arrays.get(name, default)
+        fields[name] = np.atleast_1d(arrays.get(name, default))
         if len(fields[name]) != count:
             raise InputError(f"{path}: {name} has {len(fields[name])} rows for {count} poses")
-    return PoseSet(to_matrix(torch.as_tensor(arrays["pose"], dtype=torch.float32)), **fields)
+    return PoseSet(to_matrix(torch.from_numpy(arrays["pose"])), **fields)
 
 
 _EXCHANGE = json.loads((DATA / "exchange.json").read_text(encoding="utf-8"))

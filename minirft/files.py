@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and npz files that are read without trusting them."""
+"""Files that are written whole or not at all, npz files that are read without trusting them, and files out of wheels of PyPI's."""
 
 import hashlib
 import json
@@ -89,61 +89,48 @@ def save_npz(path, **arrays):
 
 
 def load_npz(path, required):
-    """Read an npz file from anyone: no pickles, the arrays asked for present, of their shapes, finite.
+    """Read an npz file from anyone, as read_arrays does: the arrays asked for present, of their shapes, finite.
 
     required: {name: (kind, *shape)}, kind "float", "int", "str" or "bool"; a letter in a shape stands for one size throughout.
         {"pose": ("float", "M", 72), "clip": ("str", "M")}: any M, the same for both.
     Returns {name: array} of all arrays in the file; the float ones asked for as float32. Raises InputError.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; give an npz file") from error
-    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on broken or hostile files
-        raise InputError(f"{path} is not an npz of plain arrays; write it with numpy.savez, without objects") from error
-    sizes = {}
+    arrays, sizes = read_arrays(path), {}
     for name, (kind, *shape) in required.items():
         if name not in arrays:
-            has = ", ".join(arrays) or "none"
-            raise InputError(f"{path} has no array '{name}' (it has: {has}); it needs {', '.join(required)}")
-        _check_array(arrays[name], (kind, *shape), sizes, f"{path}: '{name}'")
+            raise InputError(f"{path} has no array '{name}' (it has: {', '.join(arrays) or 'none'}); it needs {', '.join(required)}")
+        array, label = arrays[name], f"{path}: '{name}'"
+        if array.dtype.kind not in KINDS[kind]:
+            raise InputError(f"{label} holds {array.dtype}; it must hold {kind} values")
+        letters = {want: size for want, size in zip(shape, array.shape) if isinstance(want, str)}
+        sizes = letters | sizes  # the first size seen counts
+        if array.shape != tuple(sizes.get(want, want) for want in shape):
+            wanted = ", ".join(f"{want}={sizes[want]}" if want in sizes else str(want) for want in shape)
+            raise InputError(f"{label} has shape {array.shape}; it must have shape ({wanted})")
         if kind == "float":
-            arrays[name] = arrays[name].astype(np.float32)
+            if not (np.abs(array) < np.finfo(np.float32).max).all():  # false for NaN too
+                raise InputError(f"{label} holds NaN or infinite values; leave those rows out")
+            arrays[name] = array.astype(np.float32)
     return arrays
 
 
-def read_arrays(path, names):
-    """Of an npz file from anyone those of the named arrays that it has, {name: array}; the others are not looked at.
+def read_arrays(path, names=None):
+    """Of an npz file from anyone the named arrays that it has, or all, {name: array}; the others are not looked at.
 
     Raises InputError for a file that is none, and for an array of Python objects, which would have to be unpickled.
     """
     arrays, at = {}, "the file"
     try:
         with np.load(path, allow_pickle=False) as archive:
-            for at in [name for name in names if name in archive.files]:
-                arrays[at] = archive[at]
+            for at in [name for name in archive.files if names is None or name in names]:
+                arrays[at] = np.asarray(archive[at])
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; give an npz file") from error
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on broken or hostile files
-        if "allow_pickle" not in str(error):
-            raise InputError(f"{path}: is no npz of arrays, or cut short ({' '.join(str(error).split())[:100]})") from error
-        raise InputError(f"{path}: {at} holds Python objects, and to unpickle them would run what they name; if you trust whom it is from, "
-                         f"write it anew: d = dict(numpy.load(FILE, allow_pickle=True)); numpy.savez(FILE, **{{k: numpy.array(v.tolist()) "
-                         "for k, v in d.items()})") from error
+        reason = f"it is something else, or cut short ({' '.join(str(error).split())[:100]})"
+        if "allow_pickle" in str(error):
+            reason = (f"{at} holds Python objects, and to unpickle them would run what they name; if you trust whom it is from, write it "
+                      "anew: d = dict(numpy.load(FILE, allow_pickle=True)); numpy.savez(FILE, **{k: numpy.array(v.tolist()) "
+                      "for k, v in d.items()})")
+        raise InputError(f"{path} is not an npz of plain arrays: {reason}") from error
     return arrays
-
-
-def _check_array(array, pattern, sizes, label):
-    """Raise InputError unless `array` fits `pattern` (kind, *shape); letters met first are entered into `sizes`."""
-    kind, *shape = pattern
-    if array.dtype.kind not in KINDS[kind]:
-        raise InputError(f"{label} holds {array.dtype}; it must hold {kind} values")
-    letters = {want: size for want, size in zip(shape, array.shape) if isinstance(want, str)}
-    sizes.update(letters | sizes)  # the first size seen counts
-    fits = array.shape == tuple(sizes.get(want, want) for want in shape)
-    if not fits:
-        wanted = ", ".join(f"{want}={sizes[want]}" if want in sizes else str(want) for want in shape)
-        raise InputError(f"{label} has shape {array.shape}; it must have shape ({wanted})")
-    if kind == "float" and not (np.abs(array) < np.finfo(np.float32).max).all():  # false for NaN too
-        raise InputError(f"{label} holds NaN or infinite values; leave those rows out")

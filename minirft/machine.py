@@ -10,39 +10,29 @@ from importlib.metadata import version
 
 import torch
 
-from .body import InputError
-
 
 @dataclass(frozen=True)
 class Dial:
-    """What a run on a real backbone does with its card. four_bit: NF4 weights; side: pixels of a picture, where the model leaves
-    that open; group_size: answers to a question (G); micro_batch: questions at once, which changes no result; checkpointing: of
-    gradients, which saves memory and costs a third more time."""
+    """What a run on a real backbone in four bits does with its card. side: pixels of a picture, where the model leaves that open;
+    group_size: answers to a question (G); micro_batch: questions at once, which changes no result; checkpointing: of gradients,
+    which saves memory and costs a third more time."""
 
-    four_bit: bool
     side: int
     group_size: int
     micro_batch: int
     checkpointing: bool
 
     def __str__(self):
-        return (f"{'4-bit weights' if self.four_bit else 'bf16 weights'}, pictures of {self.side} pixels, {self.group_size} answers a "
-                f"question, {self.micro_batch} at once, gradients {'in checkpoints' if self.checkpointing else 'kept'}")
+        return (f"4-bit weights, pictures of {self.side} pixels, {self.group_size} answers a question, {self.micro_batch} at once, "
+                f"gradients {'in checkpoints' if self.checkpointing else 'kept'}")
 
 
-DIAL = {8: Dial(True, 224, 4, 1, True), 12: Dial(True, 224, 8, 1, True), 16: Dial(True, 336, 8, 2, True), 24: Dial(True, 448, 8, 4, False)}
+DIAL = {8: Dial(224, 4, 1, True), 12: Dial(224, 8, 1, True), 16: Dial(336, 8, 2, True), 24: Dial(448, 8, 4, False)}  # by GiB
 # Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower).
 BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98),
          "llava-hf/llava-1.5-7b-hf": (6.48, 0.58), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76)}
 ROOM = 2.5  # GiB for activations, the cache, adapters and their moments, at the dial's settings
 NF4_BITS = 4.127  # a number, its block's scale quantised too
-
-
-def dial(vram):
-    """The Dial for so many GiB, one of DIAL's steps. Raises InputError for another."""
-    if vram not in DIAL:
-        raise InputError(f"--vram {vram}: give one of {', '.join(map(str, DIAL))}, the largest that your card has")
-    return DIAL[vram]
 
 
 def step_down(vram):
@@ -72,11 +62,10 @@ def report():
     else:
         yield "no CUDA card: mini-sft and mini-rft run on this CPU; the models below want a card"
     yield f"four bits: {_four_bits()}"
-    fitting = [vram for vram in DIAL if vram <= memory + 0.5]  # an "8 GB" card reports a little less
     for name in BASES:
         fits = "fits" if needs(name) <= memory else "too large" if memory else "needs a card"
         yield f"{name}: about {needs(name):.1f} GiB in four bits, {needs(name, four_bit=False):.1f} in bf16: {fits}"
-    if fitting:
+    if fitting := [vram for vram in DIAL if vram <= memory + 0.5]:  # an "8 GB" card reports a little less
         yield f"use --vram {max(fitting)}: {DIAL[max(fitting)]}"
 
 

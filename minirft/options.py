@@ -34,14 +34,13 @@ class _Parser(argparse.ArgumentParser):
 
 COUNT, RATE, FEW = _number(int, 1, 1_000_000), _number(float, 1e-9, 1e5), _number(int, 1, 1000) | {"default": 1}
 FILE, FOLDER, ON = {"metavar": "FILE"}, {"metavar": "DIR"}, {"action": "store_true"}
-MUST = FILE | {"required": True}
 SEED = "--seed", "of every random draw", _number(int, 0, 2**32 - 1) | {"default": 0}
 BODY = "--body", "SMPL_NEUTRAL.pkl or .npz instead of the open body", FILE
 DEVICE = "--device", "cpu or cuda", {"type": _device, "default": "cpu"}
 MODEL = "--model", "a shipped name or a checkpoint folder", {"default": "mini-sft"}
 OUT = "--out", "folder for the results", FOLDER | {"required": True}
 ENCODER = "--encoder", "a file with ViTPose's or HMR2.0's weights, in place of BlazePose's landmarks", FILE
-POSES = "--poses", "a pose file, or the word prior", MUST
+POSES = "--poses", "a pose file, or the word prior", FILE | {"required": True}
 RESUME = "--resume", "go on with the run in --out", ON
 
 
@@ -76,8 +75,8 @@ def _add_answering(add):
     add("evaluate", MODEL, ("--poses", "a pose file, as `minirft data` writes it", FILE), SEED,
         ("--protocol", "in place of --poses: 3dpw-14, h36m-14, h36m-17, rpe-22, open-24, posescript-full or posescript-pool",
          {"metavar": "NAME"}), ("--data", "for --protocol: a folder with the datasets as they are published", FOLDER),
-        ("--task", "text: sentences about the poses; image: photographs of them, made up", {"choices": ["text", "image"], "default": "text"}), ENCODER,
-        ("--json", "write the report here", FILE), BODY, DEVICE,
+        ("--task", "text: sentences about the poses; image: photographs of them, made up", {"choices": ["text", "image"], "default": "text"}),
+        ENCODER, ("--json", "write the report here", FILE), BODY, DEVICE,
         ("--limit", "poses asked for, drawn by seed (default 1000; of a protocol all)", COUNT))
 
 

@@ -64,9 +64,9 @@ def read_people(disk):
         found = Found("3DPW" if "3dpw" in path.stem.lower() else "Human3.6M", part, path.name)
         with found.noting(path.name):
             columns = _read_rows(path)
-            rng, rows = random.Random(path.stem), range(len(columns["name"]))
-            for n, place in zip(rows, disk.pictures(columns["name"])):
-                row = {key: column[n] for key, column in columns.items() if column is not None}
+            rng = random.Random(path.stem)
+            for n, place in enumerate(disk.pictures(columns["name"])):
+                row = {key: column[n] for key, column in columns.items()}
                 with found.noting(f"row {n}, {row['name']}"):
                     if not row["sound"]:
                         raise InputError("NaN or infinite numbers, or no size")
@@ -78,8 +78,8 @@ def read_people(disk):
 
 
 def _read_rows(path):
-    """The columns of a file, a row a person: name, center (px), side (px), pose and whether it is `posed`, joints with NaN where their
-    confidence is 0, and whether its numbers are `sound`. Raises InputError for a file of another layout or in another unit."""
+    """The columns of a file, a row a person: name, center (px), side (px), whether its numbers are `sound`; if the file has them pose and
+    whether it is `posed`, joints with NaN where their confidence is 0. Raises InputError for a file of another layout or in another unit."""
     known = ["imgname", "center", "scale", *(name for layout in LAYOUTS.values() for name in layout[:3])]
     arrays = read_arrays(path, known)
     writer = next((who for who, names in LAYOUTS.items() if names[0] in arrays or names[2] in arrays), None)
@@ -101,7 +101,7 @@ def _read_rows(path):
     numbers = [part.reshape(rows, -1).astype(float) for part in (side, arrays["center"], pose, joints) if part is not None]
     sound = np.isfinite(np.concatenate(numbers, 1)).all(1) & (side > 0)
     columns = {"name": [n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in arrays["imgname"].tolist()],
-               "center": arrays["center"], "side": side, "sound": sound, "pose": None, "posed": None, "joints": None}
+               "center": arrays["center"], "side": side, "sound": sound}
     if pose is not None:
         columns["pose"] = _hands_still(to_matrix(torch.from_numpy(pose.astype(np.float32))))
         columns["posed"] = np.asarray(arrays.get(has_name, np.ones(rows))) > 0  # the others are zeros that nobody measured
@@ -114,10 +114,10 @@ def read_rpe(disk):
     """A Found for each of the four lists; joints are its fitted_joint_cam. The picture is shown whole: which person is meant is what the
     words are for."""
     lists = {part: disk.named(rf"(refine_)?vqa_{part}\w*\.json") for part in ("behavior", "outfits", "pose", "shape")}
-    for part, path in [(part, path) for part, paths in lists.items() for path in paths or [None] * any(lists.values())]:
+    for part in [part for part, paths in lists.items() if not paths and any(lists.values())]:
+        yield Found("RPE", part, missing={"one of the four lists": [part]})
+    for part, path in [(part, path) for part, paths in lists.items() for path in paths]:
         found = Found("RPE", part)
-        if path is None:
-            found.missing["one of the four lists"].append(part)
         for row, place, name in _entries(disk, path, found, ("real_image", "image")):
             with found.noting(name):
                 (question, answer), *_ = _turns(row)
@@ -174,8 +174,6 @@ def read_own(disk):
 def _entries(disk, path, found, image_names):
     """(entry, its picture's path or None, its id) of a JSON list of objects; what is wrong with the list is noted."""
     entries = []
-    if path is None:
-        return entries
     with found.noting(path.name):
         entries = read_json(path, list)
         for n, entry in enumerate(entries):

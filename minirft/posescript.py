@@ -19,11 +19,10 @@ CHANGES = {"human": r"posefix_(human|paraphrases)_\w+\.json", "automatic": r"pos
 
 
 class Frames:
-    """Poses by PoseScript's ids. pose: (M, 24, 3, 3), Y up, yaw kept; row: {id: place in it}; sequence: {id: name}; trouble: {id: the
-    error that says why it is not there}. places: what a LISTING holds."""
+    """Poses by PoseScript's ids. pose: (M, 24, 3, 3), Y up, yaw kept; sequence: {id: name}. places: what a LISTING holds."""
 
     def __init__(self, disk, places, ids):
-        self.row, self.sequence, self.trouble, wanted, rows = {}, {}, {}, defaultdict(list), []
+        self.sequence, self._row, self._trouble, wanted, rows = {}, {}, {}, defaultdict(list), []
         for i in ids:
             match places.get(i):
                 case ["AMASS", str(name), int(frame)] if frame >= 0:
@@ -31,7 +30,7 @@ class Frames:
                     wanted[name].append((i, frame))
                 case place:
                     says = "has no such pose" if place is None else "does not say which frame of AMASS it is"
-                    self.trouble[i] = InputError(f"the listing {says}")
+                    self._trouble[i] = InputError(f"the listing {says}")
         for name, frames in wanted.items():
             rows += self._read(disk, name, frames)
         self.pose = amass.to_pose(np.stack(rows)) if rows else torch.zeros(0, 24, 3, 3)
@@ -45,16 +44,22 @@ class Frames:
             try:
                 poses, _ = amass.read_sequence(path)
             except InputError as error:
-                why = InputError(f"{where}: {str(error).removeprefix(f'{path}: ')}")
+                why = InputError(f"{where}: {str(error).removeprefix(str(path)).lstrip(': ')}")
         rows = []
         for i, frame in frames:
             row = poses[frame, :66].astype(np.float32) if frame < len(poses) else None
             if row is not None and np.isfinite(row).all():
-                self.row[i] = len(self.row)
+                self._row[i] = len(self._row)
                 rows.append(row)
             else:
-                self.trouble[i] = why if row is None else InputError(f"{where}: the frame holds NaN")
+                self._trouble[i] = why if row is None else InputError(f"{where}: the frame holds NaN")
         return rows
+
+    def row(self, i):
+        """Where in `pose` that of an id is. Raises the error that says why it is not there."""
+        if i in self._trouble:
+            raise self._trouble[i]
+        return self._row[i]
 
 
 def read_posescript(disk):
@@ -76,11 +81,9 @@ def read_posescript(disk):
                 for found, ids in _by_split(f"PoseScript {version}, {kind} texts", texts, trouble, lists):
                     rng = random.Random(found.part)
                     for i in ids:
-                        with found.noting(_name(frames, i)):
-                            if i in frames.trouble:
-                                raise frames.trouble[i]
-                            mine = pose[frames.row[i]]
-                            found.samples += [Sample(_ask(text, rng), rng.choice(ANSWERS), mine, caption=text, key=i)
+                        with found.noting(f"{i} in {frames.sequence[i]}" if i in frames.sequence else i):
+                            mine = pose[frames.row(i)]
+                            found.samples += [Sample(rng.choice(QUESTIONS).format(text), rng.choice(ANSWERS), mine, caption=text, key=i)
                                               for text in _sentences(texts[i])]
                     yield found
 
@@ -108,10 +111,7 @@ def read_posefix(disk):
                     with found.noting(i):
                         if i not in pair:
                             raise InputError(f"{path.name} has no such pair")
-                        for p in pair[i]:
-                            if p in frames.trouble:
-                                raise frames.trouble[p]
-                        first, second = (frames.row[p] for p in pair[i])
+                        first, second = (frames.row(p) for p in pair[i])
                         pose = upright[second].clone()
                         if len({frames.sequence[p] for p in pair[i]}) == 1:  # its yaw is part of the change
                             pose[0] = upright[first, 0] @ frames.pose[first, 0].T @ frames.pose[second, 0]
@@ -150,15 +150,6 @@ def _by_split(dataset, texts, trouble, lists):
         found.unreadable["no list of a split has it"] += rest
     if not found.whole:
         yield found, []
-
-
-def _ask(text, rng):
-    question = rng.choice(QUESTIONS)
-    return text if question == "{}" else question.replace("{}", text)  # mostly the very same string: there are many
-
-
-def _name(frames, i):
-    return f"{i} in {frames.sequence[i]}" if i in frames.sequence else i
 
 
 def _sentences(texts):

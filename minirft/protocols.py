@@ -4,7 +4,6 @@ Numbers of different joints, bodies, retrieval models or pools do not compare: e
 pose counts evaluate.MISSING_MM, and finds nothing. The pose measured is the mean pose; its body has the mean shape.
 """
 
-import json
 import random
 from dataclasses import dataclass
 
@@ -12,10 +11,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .body import DATA, InputError, procrustes
-from .evaluate import MISSING_MM
+from .body import InputError
+from .evaluate import MISSING_MM, pa_mpjpe_mm
 from .photos import Eyes
-from .published import DATASETS, Disk, survey
+from .published import DATASETS, FIGURES, Disk, survey
 from .retrieval import Retriever, recall
 
 # The 17 joints of Human3.6M's regressor in SPIN's order, of which the first 14 are "14" and row PELVIS the pelvis. And the same joints
@@ -25,9 +24,6 @@ FROM_MEASURED = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18, 14, 16, 17]
 PELVIS = 14
 POOL, POOLS = 64, 100  # samples of a random pool, and how many are drawn; how large the papers' are, our sources do not say
 KS = (1, 5, 10, 20)
-
-
-FIGURES = json.loads((DATA / "published.json").read_text(encoding="utf-8"))["figures"]  # rows as of a report, with models before them
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ PROTOCOLS = {
 }
 
 
-def run(name, root, policy, *, body, seed=0, limit=None, encoder=None, progress=True):
+def run(name, root, policy, *, body, seed=0, limit=None, encoder=None):
     """Run one of PROTOCOLS on the files under a folder. limit: samples, drawn by seed; None: all.
 
     Returns a report whose "rows" are (what was measured with, figures), as `table` prints them. Raises InputError where the protocol is
@@ -68,10 +64,10 @@ def run(name, root, policy, *, body, seed=0, limit=None, encoder=None, progress=
         raise InputError(f"{root}: {name} is run on one set, but there are {', '.join(parts)}; give a folder with one")
     exam = [exam[i] for i in sorted(random.Random(seed).sample(range(len(exam)), min(limit or len(exam), len(exam))))]
     of, samples, truth = zip(*exam)
-    pose, truth = answer(policy, samples, seed=seed, encoder=encoder, progress=progress), torch.stack(truth)
+    pose, truth = answer(policy, samples, seed=seed, encoder=encoder), torch.stack(truth)
     missing = pose.isnan().flatten(1).any(1)
     if protocol.joints:
-        errors = torch.stack(joint_errors(predict(pose, protocol, body, regressor), truth, protocol), 1)  # (P, 2)
+        errors = torch.stack(joint_errors(predict(pose.nan_to_num(), protocol, body, regressor), truth, protocol), 1)  # (P, 2)
         errors, measured = errors.masked_fill(missing[:, None], MISSING_MM), f"{body.name}; {protocol.joints}"
         rows = [(measured, errors.mean(0).tolist())]
         for part in sorted(set(of)) if len(parts) > 1 else ():
@@ -112,11 +108,11 @@ def _retrieved(captions, pose, real, missing, body, *, size, seed):
     return rows
 
 
-def answer(policy, samples, *, seed=0, encoder=None, progress=True):
+def answer(policy, samples, *, seed=0, encoder=None):
     """The mean pose for each sample, (P, 24, 3, 3), NaN for an answer without one."""
     eyes = Eyes(policy.must_see(), encoder) if any(s.picture for s in samples) else Eyes(None)
     poses = []
-    for i in tqdm(range(0, len(samples), 50), desc="evaluate", disable=not progress):
+    for i in tqdm(range(0, len(samples), 50), desc="evaluate"):
         part = [eyes.look(s) for s in samples[i : i + 50]]
         asked = [s.caption or s.question for s in part]
         poses.append(policy.generate(asked, pictures=[s.picture for s in part], n=1, seed=seed + i)[0][:, 0].cpu())
@@ -128,30 +124,26 @@ def truth_of(sample, protocol, body):
     pose; None where they are not known."""
     if protocol.joints == 24:
         return None if sample.pose is None else body.joints(sample.pose)
-    joints = sample.joints
-    if joints is not None:
-        joints = joints[FROM_MEASURED] if protocol.joints < 22 else joints[:22]
-        compared = joints[: max(protocol.joints, PELVIS + 1)]
-        if not compared.isfinite().all() or not compared.std(0).sum() > 0.01:  # some files hold zeros
-            joints = None
-    return joints
+    if sample.joints is None:
+        return None
+    joints = sample.joints[FROM_MEASURED] if protocol.joints < 22 else sample.joints[:22]
+    needed = joints[: max(protocol.joints, PELVIS + 1)]
+    return joints if needed.isfinite().all() and needed.std(0).sum() > 0.01 else None  # some files hold zeros
 
 
 def predict(pose, protocol, body, regressor):
     """The joints of poses (P, 24, 3, 3) that a protocol compares, in the order of its truth."""
     if protocol.joints >= 22:
         return body.joints(pose)[:, : protocol.joints]
-    joints = [regressor @ body.vertices(part.nan_to_num()) for part in pose.split(100)]
+    joints = [regressor @ body.vertices(part) for part in pose.split(100)]
     return torch.cat(joints)[:, FROM_REGRESSOR]
 
 
 def joint_errors(predicted, truth, protocol):
-    """MPJPE, pelvis on pelvis, and PA-MPJPE in mm: (P, J, 3) twice to (P,) twice; NaN where nothing was predicted."""
-    pelvis, compared = (PELVIS if protocol.joints < 22 else 0), slice(0, protocol.joints)
+    """MPJPE, pelvis on pelvis, and PA-MPJPE in mm: (P, J, 3) twice to (P,) twice."""
+    pelvis, count = (PELVIS if protocol.joints < 22 else 0), protocol.joints
     gap = (predicted - predicted[:, [pelvis]]) - (truth - truth[:, [pelvis]])
-    predicted, truth = predicted[:, compared].nan_to_num(), truth[:, compared]
-    turned = procrustes(predicted, truth) - truth
-    return [1000 * each.norm(dim=-1).mean(-1) for each in (gap[:, compared], turned)]
+    return 1000 * gap[:, :count].norm(dim=-1).mean(-1), pa_mpjpe_mm(predicted[:, :count], truth[:, :count])
 
 
 def recalls(text, made, missing, *, size=None, seed=0):
@@ -159,12 +151,11 @@ def recalls(text, made, missing, *, size=None, seed=0):
     seeded pools of `size` rows. text, made: (P, E); missing: (P,)."""
     count = len(text)
     if size is None or size >= count:
-        found, pool = [recall(text, made, KS, missing=missing)], f"{count} poses"
+        pool, picks = f"{count} poses", [slice(None)]
     else:
-        rng = random.Random(seed)
+        rng, pool = random.Random(seed), f"{size} of {count} poses, {POOLS} times, seed {seed}"
         picks = [rng.sample(range(count), size) for _ in range(POOLS)]
-        found = [recall(text[p], made[p], KS, missing=missing[p]) for p in picks]
-        pool = f"{size} of {count} poses, {POOLS} times, seed {seed}"
+    found = [recall(text[p], made[p], KS, missing=missing[p]) for p in picks]
     return pool, [float(np.mean([f[way][str(k)] for f in found])) for way in ("t2p", "p2t") for k in KS]
 
 
@@ -177,9 +168,9 @@ def table(report):
              + (f"which count {report['missing_mm']:.0f} mm; mm, pelvis on pelvis" if protocol.joints else "which find nothing; percent"),
              f"| model | {'body; joints' if protocol.joints else 'retriever; pool'} | {' | '.join(head)} |", "|---" * (len(head) + 2) + "|"]
     for who, what, figures in rows:
-        cells = [*figures] + [None] * (2 * len(KS) - len(figures)) * (not protocol.joints)
-        if not protocol.joints:
-            cells.append(sum(figures[1:4]) / 3)
+        cells = [*figures]
+        if not protocol.joints:  # papers have text to pose alone
+            cells += [None] * (2 * len(KS) - len(figures)) + [sum(figures[1:4]) / 3]
         lines.append(f"| {who} | {what} | {' | '.join('' if c is None else f'{c:.1f}' for c in cells)} |")
     return "\n".join([*lines, "Rows compare where their second column is the same. Other models' figures: as arXiv 2508.07804 gives them."
                       if published else "No paper gives figures for this."])

@@ -19,7 +19,9 @@ from . import amass
 from .body import DATA, InputError
 from .data import POSE
 
-DATASETS = json.loads((DATA / "published.json").read_text(encoding="utf-8"))["datasets"]  # what of each to get from where
+_PUBLISHED = json.loads((DATA / "published.json").read_text(encoding="utf-8"))
+DATASETS = _PUBLISHED["datasets"]  # what of each to get from where
+FIGURES = _PUBLISHED["figures"]  # of papers, by protocol: rows as of protocols.run, with models before them
 SPLITS = ("train", "val", "test")
 NAMED, REASONS = 3, 20  # how many names of what is missing or unreadable are printed, and of how many reasons
 
@@ -96,7 +98,7 @@ class Disk:
             parts = Path(name).parts
             for skip in range(len(parts)):  # "3DPW/imageFiles/..." where the user has imageFiles
                 for folder in self.folders:
-                    if parts[skip] not in ("/", "..") and folder.joinpath(*parts[skip:]).is_file():
+                    if _within(folder, parts[skip:]):
                         return [_within(folder, Path(other).parts[skip:]) for other in names]
         return [None] * len(names)
 
@@ -111,8 +113,9 @@ def survey(root, names=tuple(DATASETS)):
     """Everything of the named DATASETS under a folder: a list of Found."""
     from . import photos, posescript  # they need what is above
 
-    readers = dict(zip(DATASETS, (read_amass, posescript.read_posescript, posescript.read_posefix, photos.read_people, photos.read_people,
-                                  photos.read_rpe, photos.read_vqa, photos.read_own)))
+    readers = {"AMASS": read_amass, "PoseScript": posescript.read_posescript, "PoseFix": posescript.read_posefix,
+               "3DPW": photos.read_people, "Human3.6M": photos.read_people, "RPE": photos.read_rpe, "VQA": photos.read_vqa,
+               "your own": photos.read_own}
     disk = Disk(root)
     return [found for reader in dict.fromkeys(readers[name] for name in names) for found in reader(disk)
             if found.dataset.startswith(tuple(names))]
@@ -139,10 +142,10 @@ def check(root):
         mine = [found for found in founds if found.dataset.startswith(name)]
         if not mine or not all(found.whole for found in mine):
             print(f"{'to mend' if mine else 'not here'}: {name}; get {where}")
-    broken = sum(not found.whole for found in founds)
-    if broken or not founds:
-        raise InputError(f"{root}: {broken} of {len(founds)} parts are not whole, see above; the others can be used" if founds else
-                         f"{root}: holds none of {', '.join(DATASETS)}; what to get from where stands above")
+    if not founds:
+        raise InputError(f"{root}: holds none of {', '.join(DATASETS)}; what to get from where stands above")
+    if broken := sum(not found.whole for found in founds):
+        raise InputError(f"{root}: {broken} of {len(founds)} parts are not whole, see above; the others can be used")
 
 
 def to_learn(root, *, see):

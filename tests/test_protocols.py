@@ -129,7 +129,7 @@ def test_a_pose_that_is_the_truth_has_no_error_and_a_missing_one_the_stated(tmp_
         given = poses.clone()
         if missing is not None:
             given[missing] = torch.nan
-        report = protocols.run(name, tmp_path, Answers(given), body=smpl, progress=False)
+        report = protocols.run(name, tmp_path, Answers(given), body=smpl)
         (measured, errors), = report["rows"]
         assert measured == f"SMPL_NEUTRAL; {joints}" and errors == pytest.approx([expected] * 2, abs=0.1)  # 300 mm for one of three
         assert report["without_pose"] == (missing is not None) and report["missing_mm"] == 300
@@ -146,7 +146,7 @@ def test_rpe_is_measured_on_22_joints_over_its_four_lists_and_each(tmp_path, smp
         entry["ground_truth"]["fitted_joint_cam"] = (joints[i].clone()[:22].tolist() + joints[i, :2].tolist())
         write(tmp_path / f"refine_vqa_{part}_withGT.json", [entry])
     policy = Answers(poses)
-    report = protocols.run("rpe-22", tmp_path, policy, body=smpl, progress=False)
+    report = protocols.run("rpe-22", tmp_path, policy, body=smpl)
     (total, errors), *parts = report["rows"]
     assert total == "SMPL_NEUTRAL; 22" and errors[0] == pytest.approx(22 * 21 / 22 / 3, abs=0.1)
     assert [what.split("; ")[2] for what, _ in parts] == ["RPE behavior alone", "RPE pose alone", "RPE shape alone"]
@@ -173,28 +173,28 @@ def test_what_a_protocol_lacks_is_one_line_with_the_way_out(tmp_path, smpl, name
     if prepare == "narrow":
         np.save(tmp_path / "J_regressor_h36m.npy", np.zeros((17, 100)))
     with pytest.raises(InputError, match=says):
-        protocols.run(name, tmp_path, Answers(camera_poses(3)), body=smpl if prepare else load_body(), progress=False)
+        protocols.run(name, tmp_path, Answers(camera_poses(3)), body=smpl if prepare else load_body())
 
 
 def test_samples_without_truth_are_left_out_and_told(tmp_path, smpl):
     arrays = people()
     arrays["extra_keypoints_3d"][1] = 0
     threedpw(tmp_path, arrays), regressor(tmp_path)
-    report = protocols.run("3dpw-14", tmp_path, Answers(camera_poses(2)), body=smpl, progress=False)
+    report = protocols.run("3dpw-14", tmp_path, Answers(camera_poses(2)), body=smpl)
     assert report["samples"] == 2 and "    1 samples without truth for these joints are left out" in report["notes"]
 
 
 def test_training_files_are_no_benchmark(tmp_path):
     threedpw(tmp_path, people(), "3dpw_train.npz")
     with pytest.raises(InputError, match="nothing there for open-24.*3DPW, train: not asked"):
-        protocols.run("open-24", tmp_path, Answers(camera_poses(3)), body=load_body(), progress=False)
+        protocols.run("open-24", tmp_path, Answers(camera_poses(3)), body=load_body())
 
 
 def test_the_open_body_measures_the_true_poses_on_itself(tmp_path):
     arrays = people()
     threedpw(tmp_path, arrays)
     true = to_matrix(torch.tensor(arrays["body_pose"]))
-    report = protocols.run("open-24", tmp_path, Answers(true), body=load_body(), progress=False)
+    report = protocols.run("open-24", tmp_path, Answers(true), body=load_body())
     assert report["rows"][0][0] == "open; 24" and report["rows"][0][1] == pytest.approx([0, 0], abs=0.1)  # hands are no matter: 24 joints, not their turn
     assert "| ChatPose" not in protocols.table(report) and "No paper gives figures for this" in protocols.table(report)
 
@@ -203,7 +203,7 @@ def test_a_limit_picks_by_seed(tmp_path):
     two_test_poses(tmp_path)
     picks = {seed: Answers(camera_poses(1)) for seed in range(6)}
     for seed, policy in picks.items():
-        assert protocols.run("posescript-full", tmp_path, policy, body=load_body(), seed=seed, limit=1, progress=False)["samples"] == 1
+        assert protocols.run("posescript-full", tmp_path, policy, body=load_body(), seed=seed, limit=1)["samples"] == 1
     assert {tuple(policy.asked) for policy in picks.values()} == {("He kneels.",), ("Arms out.",)}
 
 
@@ -234,7 +234,7 @@ def test_posescripts_test_texts_are_asked_as_they_are_and_every_row_names_retrie
     monkeypatch.setattr(protocols, "POOL", 1)
     two_test_poses(tmp_path)
     policy = Answers(camera_poses(2))
-    report = protocols.run(name, tmp_path, policy, body=load_body(), progress=False)
+    report = protocols.run(name, tmp_path, policy, body=load_body())
     assert policy.asked == ["He kneels.", "Arms out."]  # the human texts of the test split alone, one a pose
     assert "    1 further texts of a pose are left out" in report["notes"]
     pool = "2 poses" if name.endswith("full") else "1 of 2 poses, 100 times, seed 0"
@@ -298,4 +298,4 @@ def test_a_protocol_asked_for_wrongly_is_one_line(arguments, says, capsys):
 def test_a_policy_that_is_blind_cannot_be_asked_about_pictures(tmp_path):
     threedpw(tmp_path, people())
     with pytest.raises(InputError, match="has not learnt to see"):
-        protocols.run("open-24", tmp_path, PosePolicy.mini(), body=load_body(), progress=False)
+        protocols.run("open-24", tmp_path, PosePolicy.mini(), body=load_body())
