@@ -24,13 +24,13 @@ HERE = "\ue000"  # of no language: what no chat template changes
 
 @dataclass(frozen=True)
 class Family:
-    """What differs. marks(config, side): how many tokens a picture is. look(model, pixels): N pictures, as the image processor
-    gives them, to (N, 1, marks, H), or more than one where later layers see something of them too. fixed: whether the vision tower
+    """What differs. look(model, pixels): N pictures, as the image processor gives them, to (N, 1, marks, H), or more than one where
+    later layers see something of them too. merge(config): so many patches in a row make a token. fixed: whether the vision tower
     takes one side only. text: what stands for a picture. language: the language model's name. settings(side): of the image
     processor."""
 
-    marks: Callable
     look: Callable
+    merge: Callable = lambda config: 1
     fixed: bool = True
     text: str = "{}"
     language: str = "language_model"
@@ -49,16 +49,12 @@ def _look_qwen(model, pixels):
     return torch.stack([torch.stack(list(part)) for part in parts], 1)
 
 
-def _patches(config, side):
-    return side // config.vision_config.patch_size
-
-
-QWEN = Family(lambda config, side: (_patches(config, side) // config.vision_config.spatial_merge_size) ** 2, _look_qwen, fixed=False)
+QWEN = Family(_look_qwen, merge=lambda config: config.vision_config.spatial_merge_size, fixed=False)
 FAMILIES = {
-    "llava": Family(lambda config, side: _patches(config, side) ** 2, _look, settings=lambda side: {"do_center_crop": False}),
+    "llava": Family(_look, settings=lambda side: {"do_center_crop": False}),
     "qwen2_5_vl": QWEN,
     "qwen3_vl": QWEN,
-    "smolvlm": Family(lambda config, side: (_patches(config, side) // config.scale_factor) ** 2, _look,
+    "smolvlm": Family(_look, merge=lambda config: config.scale_factor,
                       text="<fake_token_around_image><global-img>{}<fake_token_around_image>", language="text_model",
                       settings=lambda side: {"do_image_splitting": False, "max_image_size": {"longest_edge": side}}),
 }
@@ -74,9 +70,9 @@ class Backbone:
             raise InputError(f"a model of type {kind!r} is not supported; these are: {', '.join(FAMILIES)}")
         self.model, self.tokenizer, self.images, self.family = model, tokenizer, images, FAMILIES[kind]
         vision = model.config.vision_config
-        unit = vision.patch_size * getattr(vision, "spatial_merge_size", 1)
+        unit = vision.patch_size * self.family.merge(model.config)  # pixels a token spans
         self.side = vision.image_size if self.family.fixed else side // unit * unit
-        self.marks = self.family.marks(model.config, self.side)
+        self.marks = (self.side // unit) ** 2  # tokens a picture is
         self.mark = tokenizer.convert_ids_to_tokens(model.config.image_token_id)
 
     @property
@@ -87,7 +83,7 @@ class Backbone:
     def prompt(self, question, *, pictured, others):
         """A question as the model's own chat has it, after a picture if it is `pictured`, and `others` more places for inputs,
         where <POSE> stands in for them."""
-        said, template = HERE * (others > 0) + " " * (others > 0) + question, self.tokenizer.chat_template
+        said, template = (HERE + " ") * (others > 0) + question, self.tokenizer.chat_template
         if "'type'" in template or '"type"' in template:  # a message is a list of pictures and texts
             content = [{"type": "image"}] * pictured + [{"type": "text", "text": said}]
         else:
@@ -118,7 +114,7 @@ class Backbone:
         apart. pictured: (N, L) bool, the places of the picture's tokens."""
         if not hasattr(self.model.model, "get_rope_index"):
             return count_positions(mask)
-        high = int(self.marks**0.5) * self.model.config.vision_config.spatial_merge_size
+        high = self.side // self.model.config.vision_config.patch_size
         grid = torch.tensor([[1, high, high]], device=prompt.device).expand(int(pictured.any(1).sum()), 3)
         return self.model.model.get_rope_index(prompt, mm_token_type_ids=pictured.int(), image_grid_thw=grid,
                                                attention_mask=mask.long())[0]
@@ -140,13 +136,13 @@ def count_positions(mask):
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
-def load_backbone(name, *, four_bit=True, device="cpu", dtype=None):
+def load_backbone(name, *, four_bit=True, device="cpu"):
     """A model by its hub name, its folder or the word smol: it, its tokenizer with <POSE>, its image processor.
 
-    four_bit: NF4 with double quantisation for the language model's layers, computing in bf16; else all in `dtype`, by default
-    bf16 on cuda and fp32 on the CPU. Raises InputError where it cannot be had or is of no family that is known.
+    four_bit: NF4 with double quantisation for the language model's layers, computing in bf16; else bf16 on cuda and
+    fp32 on the CPU. Raises InputError where it cannot be had or is of no family that is known.
     """
-    dtype = dtype or (torch.bfloat16 if four_bit or device != "cpu" else torch.float32)
+    dtype = torch.bfloat16 if four_bit or device != "cpu" else torch.float32
     kept = ["lm_head", *(f"model.{part}" for part in ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"))]
     bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                               bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=kept)
@@ -183,5 +179,5 @@ def add_pose(model, tokenizer):
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     row = tokenizer.convert_tokens_to_ids(POSE)
-    for layer in {id(part): part for part in (model.get_input_embeddings(), model.get_output_embeddings())}.values():
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         layer.weight[row] = layer.weight[:before].mean(0)  # between all words, as good a start as any

@@ -1,7 +1,7 @@
 """From a rollout to a loss: what its answers and poses are worth, each against the others of its prompt."""
 
-import importlib.util
-from dataclasses import dataclass, field, fields
+import runpy
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from . import captions, head, hygrpo, rewards
 from .body import InputError, procrustes
 from .prior import PosePrior
 from .retrieval import REWARDING, Panel, SentenceEncoder
-from .rollout import Tokens
+from .rollout import Tokens, spread
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Critics:
     reward_model: object
     prior: object
     encoder: object
-    own: dict = field(default_factory=dict)  # the user's rewards: name to function(samples, answers, pose, joints)
+    own: dict  # the user's rewards: name to function(samples, answers, pose, joints)
 
     @classmethod
     def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING[:1]):
@@ -55,13 +55,10 @@ def read_rewards(texts, weights):
 
 def _load_function(path, name):
     """A function from a file of the user's, which is run for that."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or not Path(path).is_file():
+    if not Path(path).is_file():
         raise InputError(f"{path}: no such Python file; give FILE.py:FUNCTION")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        return getattr(module, name)
+        return runpy.run_path(path)[name]
     except Exception as error:
         raise InputError(f"{path}: cannot load {name} ({type(error).__name__}: {error})") from None
 
@@ -112,13 +109,6 @@ def give_rewards(rollout, answers, samples, critics):
     return of_answers, of_poses
 
 
-def spread(values, rows, empty=0.0):
-    """(A, ...) values of the True rows of a mask (R,) to (R, ...), the other rows `empty`."""
-    out = values.new_full((len(rows), *values.shape[1:]), empty)
-    out[rows] = values
-    return out
-
-
 @dataclass
 class Batch(Tokens):
     """A rollout row by row, as the loss wants it: R answers with K poses of D numbers each, filled up with zeros."""
@@ -150,7 +140,7 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
     """Rewards to advantages, and what the reference thinks of the rollout: a Batch."""
     scores, weights = rollout.scores, config.reward_weights
     with policy.reference():
-        reference = policy.score(rollout, temperature=config.temperature)
+        reference = policy.score(rollout, temperature=rollout.temperature)
     wants = torch.tensor([s.pose is not None for s in samples]).repeat_interleave(config.group_size).to(scores.has_pose)
     pose_rewards = rewards.total(of_poses, weights).masked_fill(~wants[:, None], config.missing)  # all alike: no signal
     text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, scores.has_pose,

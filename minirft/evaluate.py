@@ -7,6 +7,7 @@ the point: `satisfied` is. A metric without its `real` row means little: read th
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tqdm import tqdm
@@ -28,15 +29,20 @@ BOTH = [f"{side}_{part}" for part in ("hip", "shoulder", "elbow", "wrist", "knee
 TWELVE, SAME_TWELVE, HIPS = [JOINT[name] for name in BOTH], [NAMES.index(name) for name in BOTH], [0, 1]
 
 
-def mpjpe_mm(predicted, truth):
-    """Mean joint distance in mm with the pelvis (joint 0) on the pelvis: (..., J, 3) metres to (...)."""
-    gap = (predicted - predicted[..., :1, :]) - (truth - truth[..., :1, :])
-    return gap.norm(dim=-1).mean(-1) * 1000
+def mpjpe_mm(predicted, truth, *, roots=(0,)):
+    """Mean joint distance in mm, the middle of the root joints (the pelvis) on their middle: (..., J, 3) metres to (...)."""
+    predicted, truth = (joints - joints[..., roots, :].mean(-2, keepdim=True) for joints in (predicted, truth))
+    return (predicted - truth).norm(dim=-1).mean(-1) * 1000
+
+
+hip_mpjpe_mm = partial(mpjpe_mm, roots=HIPS)  # of the TWELVE (..., 12, 3), which have no pelvis
 
 
 def pa_mpjpe_mm(predicted, truth):
-    """Mean joint distance in mm after the best rotation, translation and scale for each pose (Procrustes)."""
-    return (procrustes(predicted, truth) - truth).norm(dim=-1).mean(-1) * 1000
+    """Mean joint distance in mm after the best rotation, translation and scale for each pose (Procrustes): (..., J, 3) to (...).
+
+    Of a pose that is missing (NaN) the number means nothing."""
+    return (procrustes(predicted.nan_to_num(), truth) - truth).norm(dim=-1).mean(-1) * 1000
 
 
 def nearest_mm(joints, real, own=None):
@@ -121,21 +127,15 @@ def picture_errors(found, album, body):
         missing, joints = poses.isnan().flatten(2).any(-1), body.joints(poses)
         truth = album.joints[:, None].expand_as(joints)
         report["mpjpe_mm"][column] = _average(mpjpe_mm(joints, truth), missing)
-        report["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, joints, truth, missing), missing)
+        report["pa_mpjpe_mm"][column] = _average(pa_mpjpe_mm(joints, truth), missing)
         report["misfit"][column] = _number(misfit(body, poses, album.person(range(len(album)), draws=True)).nanmean())
         ours, theirs = joints[..., TWELVE, :], truth[..., TWELVE, :]
         twelve["mpjpe_mm"][column] = _average(hip_mpjpe_mm(ours, theirs), missing)
-        twelve["pa_mpjpe_mm"][column] = _average(_where_present(pa_mpjpe_mm, ours, theirs, missing), missing)
+        twelve["pa_mpjpe_mm"][column] = _average(pa_mpjpe_mm(ours, theirs), missing)
     seen, truth = album.world[:, SAME_TWELVE], album.joints[:, TWELVE]
     twelve["mpjpe_mm"]["blazepose"] = hip_mpjpe_mm(seen, truth).mean().item()
     twelve["pa_mpjpe_mm"]["blazepose"] = pa_mpjpe_mm(seen, truth).mean().item()
     return report | {"twelve": twelve}
-
-
-def hip_mpjpe_mm(predicted, truth):
-    """Mean joint distance in mm of the TWELVE (..., 12, 3), the middle of the hips on the middle of the hips."""
-    gap = (predicted - predicted[..., HIPS, :].mean(-2, keepdim=True)) - (truth - truth[..., HIPS, :].mean(-2, keepdim=True))
-    return gap.norm(dim=-1).mean(-1) * 1000
 
 
 def calibration(mean, std, truth, bins=10):
@@ -194,19 +194,17 @@ def measure(pose, samples, tools, *, own=None):
     report = {"satisfied": shares.pop("all"), "satisfied_rewarded": shares.pop("rewarded"),
               "satisfied_unrewarded": shares.pop("unrewarded"), "satisfied_by_kind": shares}
     report["mpjpe_mm"] = _average(mpjpe_mm(joints, truth), missing)
-    report["pa_mpjpe_mm"] = _average(_where_present(pa_mpjpe_mm, joints, truth, missing), missing)
-    own = torch.full((len(pose),), -1) if own is None else own
-    near = _where_present(lambda j, o: nearest_mm(j, tools.real, o), joints[:, :1], own[:, None], missing[:, :1])
-    # Of the samples only the first: it is the slow part.
-    report["nearest_real_mm"] = _average(near, missing[:, :1]) if len(tools.real) > 1 else None
+    report["pa_mpjpe_mm"] = _average(pa_mpjpe_mm(joints, truth), missing)
+    near = nearest_mm(joints[:, 0], tools.real, own)  # of the samples only the first: it is the slow part
+    report["nearest_real_mm"] = _average(near, missing[:, 0]) if len(tools.real) > 1 else None
     report["plausible"] = (tools.prior.plausible(pose.nan_to_num()) & ~missing).float().mean().item()
     report["format_failures"] = missing.float().mean().item()
     said = [s.caption or s.question for s in samples]
     for name, retriever in tools.retrievers.items():
         text, made = retriever.embed_text(said), retriever.embed_pose(pose.nan_to_num(), joints.nan_to_num())
         found = [recall(text, made[:, k], missing=missing[:, k]) for k in range(made.shape[1])]
-        report[name] = {"t2p": _mean_of([f["t2p"] for f in found]), "p2t": _mean_of([f["p2t"] for f in found]),
-                        "pool": len(samples)}
+        report[name] = {way: {k: sum(f[way][k] for f in found) / len(found) for k in found[0][way]} for way in ("t2p", "p2t")}
+        report[name]["pool"] = len(samples)
     return report
 
 
@@ -241,22 +239,9 @@ def satisfied_by_kind(joints, missing, samples):
             for key in ("all", "rewarded", "unrewarded", *sorted({*asked} & {*captions.KINDS}))}
 
 
-def _where_present(measure, first, second, missing):
-    """measure() of the rows that are there; the others stay 0 and get the stated penalty later."""
-    out = torch.zeros(missing.shape)
-    if not missing.all():
-        out[~missing] = measure(first[~missing], second[~missing])
-    return out
-
-
 def _average(values, missing):
     """The mean in which a missing pose counts MISSING_MM."""
     return torch.where(missing, MISSING_MM, values).mean().item()
-
-
-def _mean_of(rows):
-    """The mean of dictionaries with the same keys, key by key."""
-    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 
 def _number(value):

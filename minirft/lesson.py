@@ -4,8 +4,6 @@ Pictures are dear to a language model. So its projector learns first to tell pos
 what this Specialist says is what the language model then learns to say: most of what is uncertain in a picture is out of it.
 """
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
@@ -43,10 +41,6 @@ class Specialist(nn.Module):
 
     def forward(self, features):
         return self.head(self.projector.read(features))
-
-    def keep(self):
-        """A copy of it as it is now, to be taken for a teacher."""
-        return copy.deepcopy(self).requires_grad_(False)
 
 
 def teach_to_read(specialist, poses, config, *, body, album=None, progress=True):

@@ -21,7 +21,7 @@ from .checkpoint import Checkpoint, quiet
 from .data import POSE
 from .head import PoseHead
 from .reading import Reader
-from .rollout import Rollout, Scores, to_pose
+from .rollout import Rollout, Scores, spread, to_pose
 from .vision import CHANNELS, LANDMARKS
 
 # The language model's linear layers; the vision tower has layers of the same names.
@@ -144,11 +144,11 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
         group_size = len(tokens.answer) // len(tokens.prompt)
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
-        before, after = self._positions(tokens, group_size)
         answer = self.model.get_input_embeddings()(tokens.answer)
         checkpointing = self._checkpointing and torch.is_grad_enabled()
         if group_size == 1 or checkpointing:
             prompt, seen, places = self._embed(tokens)
+            before, after = self._positions(tokens, group_size)
             prompt, before = prompt.repeat_interleave(group_size, 0), before.repeat_interleave(group_size, -2)
             more = self.backbone.more(seen, places, group_size=group_size, answer=tokens.answer.shape[1])
             language, was_training = self.backbone.language, self.training
@@ -158,7 +158,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
             language.train(was_training)
             hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
         else:  # the prompt is read once for all its answers, gradients and all
-            first, cache = self._read_prompt(tokens, group_size)
+            first, cache, after = self._read_prompt(tokens, group_size)
             said = self.backbone.language(inputs_embeds=answer, attention_mask=mask, past_key_values=cache,
                                           position_ids=after(tokens.answer_mask), use_cache=True)
             hidden = torch.cat([first[:, None], said.last_hidden_state], 1)
@@ -200,17 +200,15 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         mean, std = self.head(at_pose)
         action = mean[:, None] + std[:, None] * noise[has_pose]  # (A, K, D)
         pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
-        return Rollout(start.prompt, start.prompt_mask, answer, alive, Scores(text_logp, has_pose, mean, std, at_pose), action, pose_logp,
-                       temperature, prompt_pixels=start.prompt_pixels, prompt_seen=start.prompt_seen,
-                       prompt_features=start.prompt_features)
+        return Rollout(**vars(start) | {"answer": answer, "answer_mask": alive}, action=action, pose_logp=pose_logp,
+                       scores=Scores(text_logp, has_pose, mean, std, at_pose), temperature=temperature)
 
     def _say(self, start, group_size, temperature, chance):
         """group_size answers to each prompt, word by word: tokens (R, T), which of them are there, their log-probabilities, and
         the hidden state (R, H) at <POSE>, zeros where it is not said. chance: (R, at most T) in (0, 1], where in the distribution
         each word is taken."""
         mask = start.prompt_mask.repeat_interleave(group_size, 0)
-        hidden, cache = self._read_prompt(start, group_size)
-        after = self._positions(start, group_size)[1]
+        hidden, cache, after = self._read_prompt(start, group_size)
         done = torch.zeros(len(hidden), dtype=torch.bool, device=self.device)
         at_pose, posed = torch.zeros_like(hidden), done
         answer, alive, logps = [], [], []
@@ -238,9 +236,11 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         without <POSE> has a pose of NaN.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
-        parts = [self._pick(self.sample(questions, pictures=pictures, temperature=0.0, generator=generator), mean=True)]
+        likeliest = self.sample(questions, pictures=pictures, temperature=0.0, generator=generator)
+        parts = [self._pick(likeliest, likeliest.scores.mean)]
         if n > 1:
-            parts.append(self._pick(self.sample(questions, pictures=pictures, group_size=n - 1, generator=generator), mean=False))
+            drawn = self.sample(questions, pictures=pictures, group_size=n - 1, generator=generator)
+            parts.append(self._pick(drawn, drawn.action[:, 0]))
         pose, answers, log_prob = zip(*parts)
         texts = [[a for group in rows for a in group] for rows in zip(*answers)]
         return torch.cat(pose, 1), texts, torch.cat(log_prob, 1)
@@ -249,22 +249,15 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         """What the head says at the likeliest answer's <POSE>: mean and std (P, 132), NaN for an answer without."""
         generator = torch.Generator(self.device)  # nothing is drawn with it that is looked at
         scores = self.sample(questions, pictures=pictures, temperature=0.0, generator=generator).scores
-        out = torch.full((2, len(questions), scores.mean.shape[-1]), torch.nan, device=self.device)
-        out[:, scores.has_pose] = torch.stack([scores.mean, scores.std])
-        return out
+        return torch.stack([spread(part, scores.has_pose, torch.nan) for part in (scores.mean, scores.std)])
 
-    def _pick(self, rollout, *, mean):
-        """A rollout as (pose (N, G, 24, 3, 3), N lists of G answers, log_prob (N, G)), its means or its draws."""
-        prompts, scores = len(rollout.prompt), rollout.scores
-        action = scores.mean if mean else rollout.action[:, 0]
-        pose = torch.full((len(rollout.answer), 24, 3, 3), torch.nan, device=self.device)
-        log_prob = rollout.scores.text_logp.sum(1)
-        pose[scores.has_pose] = to_pose(action)
-        log_prob[scores.has_pose] += gaussian.log_prob(action, scores.mean, scores.std)
-        text = self.decode(rollout)
-        size = len(text) // prompts
-        return (pose.unflatten(0, (prompts, size)), [text[i * size : (i + 1) * size] for i in range(prompts)],
-                log_prob.unflatten(0, (prompts, size)))
+    def _pick(self, rollout, action):
+        """A rollout as (pose (N, G, 24, 3, 3), N lists of G answers, log_prob (N, G)), one action (A, 132) of each with a pose."""
+        groups, scores, text = (len(rollout.prompt), -1), rollout.scores, self.decode(rollout)
+        pose = spread(to_pose(action), scores.has_pose, torch.nan).unflatten(0, groups)
+        log_prob = scores.text_logp.sum(1) + spread(gaussian.log_prob(action, scores.mean, scores.std), scores.has_pose)
+        size = pose.shape[1]
+        return pose, [text[i : i + size] for i in range(0, len(text), size)], log_prob.unflatten(0, groups)
 
     def decode(self, tokens):
         """The answers as text, <POSE> kept."""

@@ -1,11 +1,12 @@
 """From sentences and pictures to what the language model reads: tokens, what is seen in the places that stand for it, positions."""
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from .backbones import count_positions
 from .body import InputError
 from .data import Picture
-from .rollout import Tokens
+from .rollout import Tokens, spread
 from .vision import Projector, stack_pictures
 
 
@@ -28,6 +29,7 @@ class Reader:
                              "minirft sft --image-share")
         return self.sees
 
+    @torch.no_grad()
     def encode(self, questions, answers=None, pictures=None):
         """Sentences to Tokens on the policy's device; without answers, `answer` has no columns.
 
@@ -44,24 +46,18 @@ class Reader:
             raise InputError(f"a sentence is too long: {longest} tokens, the model reads {limit}; say it shorter")
         end = self.tokenizer.eos_token_id
         said = [] if answers is None else [self.tokenizer(a, add_special_tokens=False).input_ids + [end] for a in answers]
-        prompt, prompt_mask = self._pad(ids, left=True)
-        answer, answer_mask = self._pad(said or [[]] * len(ids), left=False)
-        tokens = Tokens(prompt, prompt_mask, answer, answer_mask)
+        tokens = Tokens(*self._pad(ids, "left"), *self._pad(said or [[]] * len(ids), "right"))
         if any(p.pixels is not None or p.features is not None for p in shown):
             pixels, features = stack_pictures(shown, self.backbone.pixels, self.projector.shape)
             tokens.prompt_features = features.to(self.device)
             if pixels is not None:
-                tokens.prompt_pixels = pixels.to(self.device)
-                if self.backbone.frozen:
-                    tokens.prompt_pixels, tokens.prompt_seen = None, self._look_once(tokens.prompt_pixels)
+                pixels = pixels.to(self.device)
+                if self.backbone.frozen:  # what it makes of a picture stays the same: looked at once
+                    there = _given(pixels)
+                    tokens.prompt_seen = spread(self.backbone.look(pixels[there]), there, torch.nan)
+                else:
+                    tokens.prompt_pixels = pixels
         return tokens
-
-    @torch.no_grad()
-    def _look_once(self, pixels):
-        """What the vision tower makes of the prompts' pictures (N, ...), rows of NaN where there is none."""
-        there = _given(pixels)
-        seen = self.backbone.look(pixels[there])
-        return seen.new_full((len(pixels), *seen.shape[1:]), torch.nan).masked_scatter(there[:, None, None, None], seen)
 
     def _places(self, tokens):
         """Where in the prompts (N, L) the picture's tokens stand, and where the pose-aware encoder's: two masks."""
@@ -87,33 +83,32 @@ class Reader:
             embedded = embedded.masked_scatter(pointed[..., None], read.to(embedded))
         return embedded, seen, pictured
 
-    def _positions(self, tokens, group_size=1):
-        """Positions of the prompts' tokens, and of what follows: the first (N, L) or (3, N, L), a function of its mask."""
+    def _positions(self, tokens, group_size):
+        """Positions of the prompts' tokens, (N, L) or (3, N, L), and a function from a mask (R, T) to those of what follows."""
         before = self.backbone.positions(tokens.prompt, tokens.prompt_mask, self._places(tokens)[0])
         last = before.masked_fill(~tokens.prompt_mask, 0).amax(-1, keepdim=True)  # (N, 1) or (3, N, 1)
         last = (last.amax(0) if last.dim() == 3 else last).repeat_interleave(group_size, 0)
 
-        def after(mask):  # (R, T)
+        def after(mask):
             found = last + 1 + count_positions(mask)
             return found.expand(3, *found.shape) if before.dim() == 3 else found
 
         return before, after
 
     def _read_prompt(self, tokens, group_size):
-        """The last hidden state (R, H) of each prompt and its keys and values, for group_size answers to each."""
+        """For group_size answers to each prompt: its last hidden state (R, H), its keys and values, and `after` of _positions."""
         embedded, seen, places = self._embed(tokens)
-        out = self.backbone.language(inputs_embeds=embedded, attention_mask=tokens.prompt_mask,
-                                     position_ids=self._positions(tokens)[0], use_cache=True, **self.backbone.more(seen, places))
+        before, after = self._positions(tokens, group_size)
+        out = self.backbone.language(inputs_embeds=embedded, attention_mask=tokens.prompt_mask, position_ids=before,
+                                     use_cache=True, **self.backbone.more(seen, places))
         out.past_key_values.batch_repeat_interleave(group_size)
-        return out.last_hidden_state[:, -1].repeat_interleave(group_size, 0), out.past_key_values
+        return out.last_hidden_state[:, -1].repeat_interleave(group_size, 0), out.past_key_values, after
 
-    def _pad(self, rows, *, left):
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
-        mask = torch.zeros(len(rows), width, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            where = slice(width - len(row), width) if left else slice(0, len(row))
-            ids[i, where], mask[i, where] = torch.tensor(row, dtype=torch.long), True
+    def _pad(self, rows, side):
+        """N lists of token ids, padded on one side, "left" or "right": ids and mask, each (N, width)."""
+        rows = [torch.tensor(row, dtype=torch.long) for row in rows]
+        ids = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id, padding_side=side)
+        mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True, padding_side=side)
         return ids.to(self.device), mask.to(self.device)
 
 

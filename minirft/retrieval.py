@@ -1,10 +1,10 @@
-"""Which pose belongs to which sentence: a text-pose retrieval model, once as a reward and once as an independent judge.
+"""Which pose belongs to which sentence: three text-pose retrieval models, two that reward and an independent judge.
 
-The reward model's opinion is trained against, so it can't also tell whether training helped: a policy soon finds poses
-that no body takes and this one network loves. The judge has another architecture (a bag of words and word pairs and joint
-positions, where the reward model reads in order and sees rotations too), another seed, and has seen other trials of the
-motion capture; nor was it ever taught to tell one draw from another, as the reward model was (data/build/retrieval.py). It
-may be looked at; it never enters a loss, a reward or a choice.
+What is trained against can't also tell whether training helped: a policy soon finds poses that no body takes and one network
+loves. Two of them are fooled together less easily, so the semantic reward is the mean of the reward model's and the second
+opinion's. The judge has another architecture (a bag of words and word pairs and joint positions, where those read in order and
+see rotations too), another seed, and has seen other trials of the motion capture; nor was it ever taught to tell one draw from
+another (data/build/retrieval.py). It may be looked at; it never enters a loss, a reward or a choice.
 """
 
 import json
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import normalize
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
@@ -38,9 +39,8 @@ class RewardModel(nn.Module):
     def embed_text(self, tokens):
         """Token ids (R, T), 0 on padding, to unit vectors (R, E)."""
         mask = (tokens != 0)[..., None]
-        read = nn.utils.rnn.pack_padded_sequence(self.words(tokens), mask.sum((1, 2)).cpu(), batch_first=True,
-                                                 enforce_sorted=False)
-        states, _ = nn.utils.rnn.pad_packed_sequence(self.reader(read)[0], batch_first=True, total_length=tokens.shape[1])
+        words = pack_padded_sequence(self.words(tokens), mask.sum((1, 2)).cpu(), batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.reader(words)[0], batch_first=True, total_length=tokens.shape[1])
         peak = states.masked_fill(~mask, -torch.inf).amax(1)
         return normalize(self.text(peak), dim=-1)
 
@@ -76,7 +76,7 @@ class Judge(nn.Module):
 
 
 KINDS = {"reward_model": RewardModel, "second_opinion": RewardModel, "judge": Judge}
-REWARDING = ("reward_model", "second_opinion")  # what the semantic reward asks; what one of them imagines, the other seldom does
+REWARDING = ("reward_model", "second_opinion")  # what the semantic reward asks
 
 
 class Retriever(nn.Module):
@@ -111,9 +111,7 @@ class Retriever(nn.Module):
     def embed_text(self, sentences):
         """R sentences to unit vectors (R, E). Case does not matter."""
         rows = [self.tokenizer(s.lower(), add_special_tokens=False).input_ids or [1] for s in sentences]
-        tokens = torch.zeros(len(rows), max(2, *map(len, rows)), dtype=torch.long)
-        for row, ids in zip(tokens, rows):
-            row[: len(ids)] = torch.tensor(ids)
+        tokens = pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True)
         return self.model.embed_text(tokens.to(self.model.log_scale.device))
 
     def embed_pose(self, pose, joints):
@@ -167,7 +165,6 @@ def recall(text, pose, ks=(5, 10, 20), *, missing=None):
     """Recall@K in percent, text to pose and pose to text: row i of (P, E) belongs to row i of (P, E).
 
     missing: (P,) bool, rows that have no pose: they find nothing and are found by nothing.
-
     The pool is the P rows themselves, and its size decides the numbers: it is part of what is returned. A candidate as
     good as the right one counts as better, so that a model that says the same of everything finds nothing.
     Returns {"t2p": {"5": ...}, "p2t": {...}, "pool": P}.

@@ -20,10 +20,9 @@ TEMPLATE = re.compile(r"^[^<>]*<POSE>[^<>]*$")
 def joint_location(joints, truth, *, eps=0.05, rooted=True):
     """1 / (distance + eps): how near a predicted body is to the true one, the pelvis on the pelvis. For images.
 
-    rooted: False leaves both where they are, for joints that were aligned to the truth before.
-
     joints: (..., J, 3), truth: broadcastable to it, metres. The distance is the mean over joints; eps, in metres, bounds
     the reward at 1 / eps and with it what the last millimetres are worth. Returns (...). The paper leaves eps open.
+    rooted: False leaves both where they are, for joints that were aligned to the truth before.
 
     >>> joint_location(torch.zeros(24, 3), torch.zeros(24, 3))
     tensor(20.)

@@ -60,6 +60,13 @@ class Rollout(Tokens):
         return to_pose(self.action)
 
 
+def spread(values, rows, empty=0.0):
+    """(A, ...) values of the True rows of a mask (R,) to (R, ...), the other rows `empty`."""
+    out = values.new_full((len(rows), *values.shape[1:]), empty)
+    out[rows] = values
+    return out
+
+
 def to_pose(action):
     """6D numbers of the 22 body joints (..., 132) to a pose (..., 24, 3, 3); the hands' rotations are the identity."""
     body = from_6d(action.unflatten(-1, (-1, 6)))

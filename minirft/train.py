@@ -4,6 +4,7 @@ A step is a function of the weights, the optimiser's moments and (seed, step) al
 seeded by those two numbers. So a run that was stopped goes on to bitwise the same weights as one that was not.
 """
 
+import copy
 import random
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,7 +95,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
     optimizer = make_optimizer(trained, policy.device, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     beside, specialist = nn.ModuleDict({"probe": probe}), Specialist(policy.projector, seed=config.seed)
     if newly:
-        beside["specialist"] = specialist.keep()
+        beside["specialist"] = copy.deepcopy(specialist).requires_grad_(False)  # stays as the lesson leaves it
     save = partial(save_run, policy, optimizer, out=out, extra=beside)
     with one_line(f"{out}: the run there cannot be resumed"):
         start = resume_run(policy, optimizer, config, out, extra=beside) if resume else begin_run(config, out)
@@ -205,16 +206,12 @@ def sft_losses(policy, samples, body, probe=None, specialist=None):
         aim[read] = specialist(torch.stack([posed[i].picture.features for i in read]).to(aim))[0]
     losses = {"text": text} | pose_losses(scores.mean, scores.std, truth, body, aim)
     if probe is not None:
-        losses["probe"] = said_loss(probe(scores.hidden), [s.statements for s in posed])
+        logits = probe(scores.hidden)  # (A, S)
+        said = torch.zeros_like(logits)
+        for row, sample in zip(said, posed):
+            row[list(sample.statements)] = 1.0
+        losses["probe"] = nn.functional.binary_cross_entropy_with_logits(logits, said, reduction="sum") / len(posed)
     return losses
-
-
-def said_loss(logits, statements):
-    """How well the statements a sentence made are told from the hidden state: logits (A, S) to nats an answer."""
-    said = torch.zeros_like(logits)
-    for row, made in zip(said, statements):
-        row[list(made)] = 1.0
-    return nn.functional.binary_cross_entropy_with_logits(logits, said, reduction="sum") / len(logits)
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def test_micro_batches_change_nothing(poses, tools, settings):
         gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
     assert gradients[0].abs().max() > 0
     for other in gradients[1:]:
-        assert (other - gradients[0]).norm() < 1e-4 * gradients[0].norm()
+        assert (other - gradients[0]).norm() < 3e-4 * gradients[0].norm()
 
 
 def test_grpo_moves_words_and_leaves_poses_without_a_signal(poses, tools):

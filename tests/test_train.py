@@ -249,7 +249,6 @@ def test_of_pictures_the_mean_is_taught_by_the_specialist_and_the_std_by_the_tru
     with torch.no_grad():
         same = train.sft_losses(policy, samples, body)
     assert alone["joint"] != taught["joint"] and taught["joint"].item() == pytest.approx(same["joint"].item(), rel=1e-4)
-    assert all(not p.requires_grad for p in specialist.keep().parameters())
 
 
 def test_a_lesson_is_given_once(poses, body, tmp_path, monkeypatch):
