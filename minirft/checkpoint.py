@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from .body import DATA, InputError
 from .head import PoseHead
+from .vision import CHANNELS, LANDMARKS
 
 
 def find_checkpoint(name_or_path):
@@ -56,9 +57,10 @@ class Checkpoint:
                     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
                 head = PoseHead(model.config.text_config.hidden_size, **about["head"])
                 policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"],
-                             features=tuple(about["features"]))
-                _load(policy.projector, folder / "projector.safetensors")
-                policy.sees = about["sees"]
+                             features=tuple(about.get("features", (LANDMARKS, CHANNELS))))
+                if (folder / "projector.safetensors").exists():  # a policy that has seen pictures
+                    _load(policy.projector, folder / "projector.safetensors")
+                    policy.sees = about.get("sees")
                 policy.base = folder.name if folder.resolve().parent == DATA.resolve() else str(folder.resolve())
         except Exception as error:  # whatever a damaged file makes the libraries raise
             raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
@@ -115,7 +117,7 @@ class Checkpoint:
             if self._peft:
                 from peft import get_peft_model_state_dict
 
-                about |= {"base": self.base, "adapters": self.adapters, "raw": self.raw}
+                about |= {"base": self.base, "adapters": self.adapters} | ({"raw": self.raw} if self.raw is not None else {})
                 save_file(cast(self.reference_head.state_dict()), folder / "reference_head.safetensors")
                 for name in self.adapters:
                     self._peft[0].peft_config[name].base_model_name_or_path = self.base
