@@ -58,7 +58,7 @@ class Checkpoint:
                 head = PoseHead(model.config.text_config.hidden_size, **about["head"])
                 policy = cls(model, tokenizer, _load(head, folder / "head.safetensors"), name=about["name"],
                              features=tuple(about.get("features", (LANDMARKS, CHANNELS))))
-                if (folder / "projector.safetensors").exists():  # a policy that has seen pictures
+                if (folder / "projector.safetensors").exists():  # not so in policies of sentences alone, which the benches take from the history
                     _load(policy.projector, folder / "projector.safetensors")
                     policy.sees = about.get("sees")
                 policy.base = folder.name if folder.resolve().parent == DATA.resolve() else str(folder.resolve())
