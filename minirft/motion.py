@@ -31,18 +31,13 @@ _BONE_END = {JOINT_NAMES[PARENTS[child]]: JOINT_NAMES[child] for child in range(
 
 @dataclass(frozen=True)
 class Motion:
-    """One clip. pose (T, 24, 3, 3) float32 SMPL local rotations; frame (T,) their places in the file, from 0.
-
-    unmapped: SMPL joints left at rest for want of a source; unused: source joints that SMPL has no place for.
-    """
+    """One clip. pose (T, 24, 3, 3) float32 SMPL local rotations; frame (T,) their places in the file, from 0."""
 
     pose: torch.Tensor
     frame: np.ndarray
     fps: float
     clip: str
     subject: str
-    unmapped: tuple
-    unused: tuple
 
 
 def read_motion(path, *, fps=None, names=None, body=None):
@@ -64,7 +59,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
         if not np.isfinite(rows[:, :66]).all() or not (fps or file_fps):
             raise InputError(f"{path}: holds NaN or infinite angles, or not how many frames a second it has (--fps)")
         subject = "/".join(path.resolve().parts[-3:-1])  # subjects of two subsets may be called alike
-        return Motion(amass.to_pose(rows), np.arange(len(rows)), fps or file_fps, path.stem, subject, JOINT_NAMES[22:], ())
+        return Motion(amass.to_pose(rows), np.arange(len(rows)), fps or file_fps, path.stem, subject)
     body = body or load_body()
     try:
         skeleton, local, file_fps = (read_bvh if path.suffix.lower() == ".bvh" else read_amc)(path)
@@ -76,10 +71,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
         pose = retarget(skeleton, local[first:], sources, body=body, rest_bones=rest_bones)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    unmapped = tuple(name for name in JOINT_NAMES[:22] if name not in sources)
-    unused = tuple(name for index, name in enumerate(skeleton.names) if index not in sources.values())
-    frame, subject = np.arange(first, len(local)), path.resolve().parent.name
-    return Motion(pose, frame, float(fps), path.stem, subject, unmapped, unused)
+    return Motion(pose, np.arange(first, len(local)), float(fps), path.stem, path.resolve().parent.name)
 
 
 def read_names(path):

@@ -246,10 +246,11 @@ def test_a_t_pose_put_first_is_left_out(tmp_path):
     assert read_motion(write_bvh(tmp_path / "b.bvh", rows[:1])).frame.tolist() == [0]  # all that there is
 
 
-def test_what_has_no_counterpart_is_named(tmp_path):
-    motion = read_motion(write_bvh(tmp_path / "a.bvh"))
-    assert {"spine1", "spine3", "left_foot", "right_foot"} <= set(motion.unmapped) and motion.unused == ()
-    assert motion.pose.dtype == torch.float32 and motion.pose.shape == (1, 24, 3, 3) and abs(motion.fps - 30) < 0.01
+def test_what_has_no_counterpart_stays_at_rest(tmp_path):
+    motion = read_motion(write_bvh(tmp_path / "a.bvh", random_rows(5)))
+    at_rest = [JOINT[name] for name in ("spine1", "spine3", "left_foot", "right_foot", "left_hand", "right_hand")]
+    torch.testing.assert_close(motion.pose[:, at_rest], torch.eye(3).expand(5, 6, 3, 3))
+    assert motion.pose.dtype == torch.float32 and motion.pose.shape == (5, 24, 3, 3) and abs(motion.fps - 30) < 0.01
 
 
 def test_mixamo_prefixes_do_not_matter(tmp_path):
@@ -433,6 +434,7 @@ AMC_FAULTS = {
         "77.asf.*:hierarchy",
     ),
     "a skeleton cut in its hierarchy": (lambda amc, asf: asf.write_text(asf.read_text()[:-60]), "77.asf.*place"),
+    "a skeleton with a bone above itself": (lambda amc, asf: edit(asf, "root thorax", "thorax thorax"), "77.asf.*place thorax"),
     "a skeleton with a bone without direction": (
         lambda amc, asf: edit(asf, "  direction 0 1 0\n", ""),
         "thorax has no direction",
