@@ -52,8 +52,8 @@ class Body:
         self.faces = torch.as_tensor(arrays["f"].astype(np.int64))
         regress = arrays["J_regressor"].astype(np.float64)
         self.rest = torch.tensor(regress @ arrays["v_template"], dtype=torch.float32)
-        self.skin_at_rest = np.asarray(arrays["v_template"], np.float32)  # (V, 3)
-        self.follows = np.asarray(arrays["weights"]).argmax(1)  # (V,), the joint that moves each vertex the most
+        self.skin_at_rest = np.asarray(arrays["v_template"], np.float32)
+        self.follows = np.asarray(arrays["weights"]).argmax(1)
         self._rest_by_shape = torch.tensor(np.einsum("jv,vcb->jcb", regress, arrays["shapedirs"][..., :10]),
                                            dtype=torch.float32)  # (24, 3, B)
 
