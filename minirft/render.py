@@ -80,26 +80,22 @@ def photo_sheet(photo, drawn, bodies, faces, title, *, path=None):
     photo: (H, W, 3) uint8; drawn: N such, draw_over's; bodies: (N, V, 3) metres in the camera frame, NaN where the answer holds
     no pose. path: where to save it as PNG. Returns the matplotlib Figure.
     """
-    from matplotlib.figure import Figure
-
     high = 3.0  # inches
     across = min(high * photo.shape[1] / photo.shape[0], 2 * high)
     widths = [across, across, high, high]
     lines = textwrap.wrap(title, int(sum(widths) * 12.5)) or [""]
     height = len(drawn) * (high + GAP) + GAP + LINE * (len(lines) + 1)
-    figure = Figure((sum(widths) + GAP * (len(widths) + 1), height), dpi=128, facecolor="white")
+    pictures = []
     for row, (picture, body) in enumerate(zip(drawn, np.asarray(bodies))):
-        upright = body * np.array([1, -1, -1], np.float32)
-        alone = [mesh_image(upright, faces, size=384, view=view, elevation=0.0) for view in ("front", "side")] if np.isfinite(body).all() else []
+        shown, upright = [photo, picture], body * np.array([1, -1, -1], np.float32)
+        if np.isfinite(body).all():
+            shown += [mesh_image(upright, faces, size=384, view=view, elevation=0.0) for view in ("front", "side")]
         left, bottom = GAP, height - LINE * (len(lines) + 1) - (row + 1) * (high + GAP) + GAP / 2
-        for width, shown in zip(widths, [photo, picture, *alone]):
-            axes = figure.add_axes([left / figure.get_figwidth(), bottom / height, width / figure.get_figwidth(), high / height])
-            axes.imshow(shown)
-            axes.set_axis_off()
+        for width, image in zip(widths, shown):
+            pictures.append((image, (left, bottom, width, high)))
             left += width + GAP
-    figure.text(GAP / figure.get_figwidth(), 1 - 0.12 / height, "\n".join(lines), fontsize=9.5, va="top", color=INK, parse_math=False)
-    _save(figure, path)
-    return figure
+    words = [(GAP, height - 0.12, "\n".join(lines), {"fontsize": 9.5, "va": "top", "color": INK})]
+    return _sheet((sum(widths) + GAP * (len(widths) + 1), height), pictures, words, path)
 
 
 def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", "side")):
@@ -109,43 +105,48 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
     titles: P sentences. columns: sentences side by side, None for about eight pictures in a row.
     path: where to save it as PNG. Returns the matplotlib Figure. Raises InputError if `path` cannot be written.
     """
-    from matplotlib.figure import Figure  # slow to import, and not needed to draw one body
-
     poses = torch.as_tensor(poses).detach().float().cpu()
     poses = poses[:, None] if poses.dim() == 4 else poses  # (P, N, 24, 3, 3)
     if len(poses) != len(titles) or not len(titles):
         raise ValueError(f"{len(titles)} titles for {len(poses)} poses; give each pose, at least one, its title")
     shown = min(len(titles), SHEET_LIMIT)
-    pictures = [_strip(body, group, views) for group in poses[:shown]]
     across = poses.shape[1] * len(views) * PICTURE
     columns = min(columns or max(1, round(8 * PICTURE / across)), shown)
     texts = [textwrap.wrap(title, max(20, int(across * 12.5))) or [""] for title in titles[:shown]]
     rows = [slice(start, min(start + columns, shown)) for start in range(0, shown, columns)]
     heights = [PICTURE + LINE * (max(map(len, texts[row])) + 1) for row in rows]
     width, height = columns * (across + GAP) + GAP, sum(heights) + len(rows) * GAP + 2 * LINE
-    figure = Figure((width, height), dpi=128, facecolor="white")
-    top = height - GAP
+    pictures, words, top = [], [], height - GAP
     for row, row_height in zip(rows, heights):
         for column, index in enumerate(range(shown)[row]):
             left, bottom = GAP + column * (across + GAP), top - row_height
-            axes = figure.add_axes([left / width, bottom / height, across / width, PICTURE / height])
-            axes.imshow(pictures[index])
-            axes.set_axis_off()
-            figure.text(left / width, (bottom + PICTURE + 0.07) / height, "\n".join(texts[index]), fontsize=9.5,
-                        va="bottom", color=INK, linespacing=1.25, parse_math=False)
+            pictures.append((_strip(body, poses[index], views), (left, bottom, across, PICTURE)))
+            words.append((left, bottom + PICTURE + 0.07, "\n".join(texts[index]),
+                          {"fontsize": 9.5, "va": "bottom", "color": INK, "linespacing": 1.25}))
         top -= row_height + GAP
     note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right. Body: {body.name}."
     note += f" The first {shown} of {len(titles)}." if shown < len(titles) else ""
-    figure.text(GAP / width, 0.1 / height, note, fontsize=8, color="0.45", parse_math=False)
-    _save(figure, path)
-    return figure
+    words.append((GAP, 0.1, note, {"fontsize": 8, "color": "0.45"}))
+    return _sheet((width, height), pictures, words, path)
 
 
-def _save(figure, path):
+def _sheet(size, pictures, words, path):
+    """A page as a Figure, saved if there is a path. All in inches from the lower left: pictures: [(image, (left, bottom, width,
+    height)), ...]; words: [(left, bottom, text, matplotlib's options), ...]."""
+    from matplotlib.figure import Figure  # slow to import, and not needed to draw one body
+
+    figure, (width, height) = Figure(size, dpi=128, facecolor="white"), size
+    for image, (left, bottom, across, high) in pictures:
+        axes = figure.add_axes([left / width, bottom / height, across / width, high / height])
+        axes.imshow(image)
+        axes.set_axis_off()
+    for left, bottom, text, options in words:
+        figure.text(left / width, bottom / height, text, parse_math=False, **options)
     if path is not None:
         with write_atomic(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph")  # a sentence may hold letters the font does not
             figure.savefig(temporary, format="png")
+    return figure
 
 
 def _strip(body, poses, views):
