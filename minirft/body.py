@@ -246,7 +246,7 @@ def _dense(value):
     if isinstance(value, _Sparse):
         state = value.__dict__
         full = np.zeros(state["_shape"] if "_shape" in state else state["shape"])
-        for column, (start, stop) in enumerate(zip(state["indptr"][:-1], state["indptr"][1:])):
-            full[state["indices"][start:stop], column] = state["data"][start:stop]
+        column = np.repeat(np.arange(full.shape[1]), np.diff(state["indptr"]))
+        full[state["indices"], column] = state["data"]
         return full
     return np.asarray(value.__dict__["x"] if isinstance(value, _Chumpy) else value)
