@@ -230,13 +230,14 @@ def test_downsampling_keeps_the_place_in_the_file(tmp_path):
     )
 
 
-def test_near_duplicates_are_dropped_against_the_last_kept(tmp_path):
+def test_near_duplicates_are_dropped_against_the_last_kept(tmp_path, monkeypatch):
     rows = np.repeat(random_rows(3), 4, axis=0) + np.random.default_rng(1).normal(
         0, 0.01, (12, random_rows(1).shape[1])
     )
     poses, _ = read_folder(write_bvh(tmp_path / "a.bvh", rows), hz=30)
     assert poses["frame"].tolist() == [0, 4, 8]
-    assert len(read_folder(tmp_path / "a.bvh", hz=30, near_mm=0)[0]["frame"]) == 12
+    monkeypatch.setattr("minirft.motion.NEAR_DUPLICATE_MM", 0)
+    assert len(read_folder(tmp_path / "a.bvh", hz=30)[0]["frame"]) == 12
 
 
 def test_a_t_pose_put_first_is_left_out(tmp_path):
