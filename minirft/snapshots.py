@@ -227,7 +227,7 @@ def photograph(body, poses, blazepose, rng, *, encoder=None, progress=False, **s
     """Take a snapshot of each of the poses (M, 24, 3, 3), have BlazePose look at it, and keep both: an Album.
 
     encoder: whose tokens are kept, as of encoders.py, None for vision.tokens; settings: of snapshot."""
-    rows = {name: [] for name in ("jpeg", *TENSORS)}
+    rows = []
     for pose in tqdm(poses, desc="photographs", disable=not progress):
         shot = snapshot(body, pose, rng, **settings)
         file = io.BytesIO()
@@ -239,9 +239,8 @@ def photograph(body, poses, blazepose, rng, *, encoder=None, progress=False, **s
                "tokens": encoder(image, person) if encoder else tokens(person), "found": torch.tensor(bool(people))}
         row |= {name: torch.from_numpy(array.astype(np.float32)) for name, array in
                 (("seen", person.image), ("world", person.world), ("visible", person.visible))}
-        for name, value in row.items():
-            rows[name].append(value)
-    return Album(rows["jpeg"], *(torch.stack(rows[name]) for name in TENSORS))
+        rows.append(row)
+    return Album([row["jpeg"] for row in rows], *(torch.stack([row[name] for row in rows]) for name in TENSORS))
 
 
 def exam_album(body, poses, *, count, seed=0, encoder=None, progress=True):
