@@ -52,8 +52,8 @@ class Body:
         self.faces = torch.as_tensor(arrays["f"].astype(np.int64))
         regress = arrays["J_regressor"].astype(np.float64)
         self.rest = torch.tensor(regress @ arrays["v_template"], dtype=torch.float32)
-        self.skin_at_rest = np.asarray(arrays["v_template"], np.float32)  # (V, 3)
-        self.follows = np.asarray(arrays["weights"]).argmax(1)  # (V,), the joint that moves each vertex the most
+        self.skin_at_rest = np.asarray(arrays["v_template"], np.float32)
+        self.follows = np.asarray(arrays["weights"]).argmax(1)
         self._rest_by_shape = torch.tensor(np.einsum("jv,vcb->jcb", regress, arrays["shapedirs"][..., :10]),
                                            dtype=torch.float32)  # (24, 3, B)
 
@@ -246,7 +246,7 @@ def _dense(value):
     if isinstance(value, _Sparse):
         state = value.__dict__
         full = np.zeros(state["_shape"] if "_shape" in state else state["shape"])
-        for column, (start, stop) in enumerate(zip(state["indptr"][:-1], state["indptr"][1:])):
-            full[state["indices"][start:stop], column] = state["data"][start:stop]
+        column = np.repeat(np.arange(full.shape[1]), np.diff(state["indptr"]))
+        full[state["indices"], column] = state["data"]
         return full
     return np.asarray(value.__dict__["x"] if isinstance(value, _Chumpy) else value)

@@ -269,8 +269,6 @@ def _merges(index):
 _TOPICS = [_topics(statement) for statement in STATEMENTS]
 _MERGES = [_merges(index) for index in range(len(STATEMENTS))]
 _SIDES = [re.search("left|right", s.name)[0] if MIRROR[i] != i else None for i, s in enumerate(STATEMENTS)]
-_UNITS = {(index, False): Unit(block, _SIDES[index]) for index, block in enumerate(_BLOCKS)}
-_UNITS |= {(index, True): Unit(block, "both") for index, block in enumerate(_BLOCKS)}  # both sides at once
 _IS_NAME = [statement.kind == "whole" and not common for statement, common in zip(STATEMENTS, COMMON)]
 _COUNTS = (1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8)
 
@@ -313,6 +311,7 @@ def describe(holds_row, rng, *, count=None, weights=None):
     def priority(index):
         # Weighted draw without replacement (Efraimidis and Spirakis, 2006): the largest u^(1/w) first.
         return rng.random() ** (1 / (weights[index] * (name_boost if _IS_NAME[index] else 1.0)))
+
     chosen, asserted, topics = [], [], set()
     for index in sorted(true, key=priority, reverse=True):
         if len(chosen) == count:
@@ -326,7 +325,8 @@ def describe(holds_row, rng, *, count=None, weights=None):
             asserted.append(said)
             topics |= _TOPICS[said]
     chosen.sort(key=lambda choice: not POSTURE[choice[0]])
-    return Caption(compose([_UNITS[choice] for choice in chosen], rng), tuple(sorted(asserted)))
+    units = [Unit(_BLOCKS[index], "both" if both else _SIDES[index]) for index, both in chosen]
+    return Caption(compose(units, rng), tuple(sorted(asserted)))
 
 
 def vocabulary():

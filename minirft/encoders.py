@@ -5,7 +5,6 @@ An encoder is any function of a PIL image and the vision.Person in it that gives
 """
 
 import pickle
-import re
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,10 @@ from .vision import crop_person
 # ImageNet's, which these networks take off the colours and divide them by.
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 HEIGHT, WIDTH, PATCH, HEAD = 256, 192, 16, 80  # pixels; numbers a head of attention
-# What ViTPose's authors call the parts of a layer, and what transformers does.
-PARTS = {"norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense", "mlp.fc1": "mlp.fc1",
-         "mlp.fc2": "mlp.fc2"}
+# What ViTPose's authors call the parts of the network, and what transformers does.
+PARTS = {"pos_embed": "embeddings.position_embeddings", "patch_embed.proj": "embeddings.patch_embeddings.projection",
+         "blocks.": "encoder.layer.", "norm1": "layernorm_before", "norm2": "layernorm_after",
+         "attn.proj": "attention.output.dense", "last_norm": "layernorm"}
 
 
 class ViTEncoder:
@@ -69,18 +69,14 @@ def _read(path):
 
 def _renamed(weights):
     """ViTPose's names of weights to transformers'."""
-    out = {"embeddings.position_embeddings": weights["pos_embed"]}
+    out = {}
     for name, value in weights.items():
-        kind = name.rpartition(".")[2]  # weight or bias
-        if block := re.fullmatch(r"blocks\.(\d+)\.(.+)\.(weight|bias)", name):
-            layer, part = f"encoder.layer.{block[1]}", block[2]
-            if part == "attn.qkv":
-                for which, third in zip(("query", "key", "value"), value.chunk(3)):
-                    out[f"{layer}.attention.attention.{which}.{kind}"] = third
-            else:
-                out[f"{layer}.{PARTS[part]}.{kind}"] = value
-        elif name.startswith("patch_embed.proj."):
-            out[f"embeddings.patch_embeddings.projection.{kind}"] = value
-        elif name.startswith("last_norm."):
-            out[f"layernorm.{kind}"] = value
+        ours = name
+        for theirs, part in PARTS.items():
+            ours = ours.replace(theirs, part)
+        if ".attn.qkv." in ours:
+            for which, third in zip(("query", "key", "value"), value.chunk(3)):
+                out[ours.replace("attn.qkv", f"attention.attention.{which}")] = third
+        elif ours != name:  # else the network does not have it
+            out[ours] = value
     return out

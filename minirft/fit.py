@@ -1,8 +1,8 @@
 """A pose moved to what is known of it: the landmarks seen in a photograph, or the words of a sentence.
 
-The camera is weak perspective: a scale and a shift, the best there are for the pose; only `refine` also looks for how far away
-it is. Good for a last correction of a pose; what lies in depth, landmarks in a picture do not tell. A person here is a vision.Person, or many
-in one, of arrays (..., 33, 2) and (..., 33) that broadcast with the poses.
+The camera is weak perspective: a scale and a shift, the best there are for the pose; only `refine` also looks for how far
+away it is. Good for a last correction of a pose; what lies in depth, landmarks in a picture do not tell. A person here is a
+vision.Person, or many in one, of arrays (..., 33, 2) and (..., 33) that broadcast with the poses.
 """
 
 import torch
@@ -55,12 +55,8 @@ def camera(points, person):
     return scale, target - scale * middle
 
 
-def residuals(body, pose, person):
-    """How far each landmark of a pose (..., 24, 3, 3) falls from the one seen, of the person's size: (..., 33)."""
-    return _gaps(landmarks(body, pose), person)
-
-
-def _gaps(points, person):
+def residuals(points, person):
+    """How far each of a pose's landmarks (..., 33, 3) falls from the one seen, of the person's size: (..., 33)."""
     scale, shift = camera(points, person)
     seen = torch.as_tensor(person.image).to(points)
     size = (seen.amax(-2) - seen.amin(-2)).amax(-1, keepdim=True)  # the longer side of the box about the landmarks, pixels
@@ -69,10 +65,10 @@ def _gaps(points, person):
 
 def misfit(body, pose, person):
     """One number for `residuals`, visible landmarks first: their root mean square, (..., 24, 3, 3) to (...)."""
-    return (residuals(body, pose, person).square() * _weights(person).to(pose)).sum(-1).sqrt()
+    return (residuals(landmarks(body, pose), person).square() * _weights(person).to(pose)).sum(-1).sqrt()
 
 
-def refine(body, pose, std, person, *, steps=60, rate=0.02):
+def refine(body, pose, std, person):
     """Move poses (..., 24, 3, 3) to where landmarks and policy agree best. Returns (..., 24, 3, 3).
 
     The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. A landmark's error is of size OFF with
@@ -83,14 +79,14 @@ def refine(body, pose, std, person, *, steps=60, rate=0.02):
     limbs[:6] = 0
     moved, away = torch.zeros_like(start), torch.zeros_like(start[..., :1, None])  # (..., 132), (..., 1, 1)
     moved.requires_grad_(), away.requires_grad_()
-    optimizer = torch.optim.Adam([moved, away], lr=rate)
+    optimizer = torch.optim.Adam([moved, away], lr=0.02)
     weight = _weights(person).to(pose) * len(NAMES)
-    for _ in range(steps):
+    for _ in range(60):
         optimizer.zero_grad()
         points = landmarks(body, to_pose(start + moved * limbs))
         depth = points[..., 2:] - points[..., 2:].mean(-2, keepdim=True)
         seen = torch.cat([points[..., :2] / (1 + depth / (AWAY * away.exp())), depth], -1)
-        loss = (weight * torch.log1p((_gaps(seen, person) / OFF).square())).sum()
+        loss = (weight * torch.log1p((residuals(seen, person) / OFF).square())).sum()
         loss += ((moved / std.clamp(min=SURE)).square().sum() + (away / NEARER).square().sum()) / 2
         loss.backward()
         optimizer.step()

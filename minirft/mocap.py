@@ -3,14 +3,14 @@
 Everything wrong with a file is a ValueError that says what and where; motion.py adds which file.
 """
 
+import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import roma
 import torch
-
-AMC_FPS = 120.0  # CMU's capture rate: an AMC file holds none
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,14 @@ def read_text(path):
     return text
 
 
-def _numbers(rows):
-    """[(place, words)], as many words each, as an array of finite numbers; the first word that is none is an error."""
-    values = np.array([[_number(word) for word in words] for _, words in rows])
-    for row, column in np.argwhere(~np.isfinite(values))[:1]:
-        place, words = rows[row]
-        raise ValueError(f"{place} has {words[column]!r} where a number belongs")
-    return values
-
-
-def _number(word):
-    try:
-        return float(word)
-    except ValueError:
-        return np.nan
+def _numbers(place, words):
+    """Words as finite numbers (C,); the first that is none is an error. place: where in the file they stand."""
+    for word in words:
+        with suppress(ValueError):
+            if math.isfinite(float(word)):
+                continue
+        raise ValueError(f"{place} has {word!r} where a number belongs")
+    return np.array([float(word) for word in words])
 
 
 def _rotations(degrees, channels, joints):
@@ -90,10 +84,7 @@ def read_bvh(path):
     if len(rows) != frames or not frames:
         cut = "cut in half: " if len(rows) < frames else ""
         raise ValueError(f"{cut}its header says {frames} frames, {len(rows)} lines of numbers follow")
-    try:
-        seconds = float(header[2])
-    except ValueError:
-        raise ValueError(f"frame time {header[2]!r} is no number of seconds") from None
+    [seconds] = _numbers("its frame time", [header[2]])
     return skeleton, _rotations(rows, channels, len(skeleton.names)), 1 / seconds if seconds > 0 else 0.0
 
 
@@ -111,7 +102,7 @@ def _bvh_skeleton(words):
                     ends.append(np.full(3, np.nan))
                 stack.append(len(names) - 1 if word != "End" else None)
             elif word == "OFFSET":
-                offset = _numbers([(f"the offset of {names[-1]}", [next(words) for _ in range(3)])])[0]
+                offset = _numbers(f"the offset of {names[-1]}", [next(words) for _ in range(3)])
                 rest, joint = (ends, stack[-2]) if stack[-1] is None else (offsets, stack[-1])
                 rest[joint] = offset
             elif word == "CHANNELS":
@@ -141,7 +132,7 @@ def _bvh_rows(lines, width, *, first_line):
         if len(words) != width:
             cut = "; cut in half?" if place == rows[-1][0] else ""
             raise ValueError(f"{place} has {len(words)} numbers, its hierarchy {width} channels{cut}")
-    return _numbers(rows).reshape(-1, width)
+    return np.array([_numbers(place, words) for place, words in rows])
 
 
 # ---------------------------------------------------------------- ASF/AMC, as CMU publishes them
@@ -161,7 +152,7 @@ def read_amc(path):
     local = _rotations(values * scale, channels, len(dofs))
     for joint in {joint for joint, axis in channels if axis}:
         local[:, joint] = axes[joint] @ local[:, joint] @ axes[joint].T
-    return skeleton, local, AMC_FPS
+    return skeleton, local, 120.0  # CMU's capture rate: an AMC file holds none
 
 
 def _asf_beside(path):
@@ -198,35 +189,33 @@ def _asf_skeleton(text):
     parent = {"root": None}
     for line in parts["hierarchy"].splitlines():
         above, *below = line.split() or [""]
-        parent |= {child: above for child in below if child in bones}
-    loose = [name for name in bones if name not in parent or (parent[name] or "root") not in bones]
+        parent = {child: above for child in below if child in bones} | parent
+    names = ["root"]  # from it outwards, so parents come first
+    for name in names:
+        names += [child for child, above in parent.items() if above == name]
+    loose = [name for name in bones if name not in names]
     if loose:
         raise ValueError(f"cut in half: its hierarchy does not place {', '.join(loose)}")
-    return _asf_rest(bones, parent, unit)
+    return _asf_rest({name: bones[name] for name in names}, [parent[name] for name in names], unit)
 
 
-def _asf_rest(bones, parent, unit):
-    """The rest pose of parsed bones, parents first; see _asf_skeleton."""
-
-    def depth(name):
-        return 0 if parent[name] is None else 1 + depth(parent[name])
-
-    names = sorted(bones, key=depth)
-    parents = tuple(names.index(parent[name]) if parent[name] else -1 for name in names)
+def _asf_rest(bones, above, unit):
+    """The rest pose of parsed bones, parents first, with the name above each; see _asf_skeleton."""
+    names = list(bones)
+    parents = tuple(names.index(name) if name else -1 for name in above)
     ends, axes = [], []
-    for name in names:
-        bone = bones[name]
-        direction = _numbers([(f"the direction of {name}", bone["direction"].split())])[0]
+    for name, bone in bones.items():
+        direction = _numbers(f"the direction of {name}", bone["direction"].split())
         if len(direction) != 3:
             raise ValueError(f"the direction of {name} has {len(direction)} numbers, it must have 3")
-        ends.append(direction * _numbers([(f"the length of {name}", [bone["length"]])])[0])
+        ends.append(direction * _numbers(f"the length of {name}", [bone["length"]]))
         *angles, order = bone["axis"].split()
         if len(angles) != 3 or sorted(order.upper()) != list("XYZ"):
             raise ValueError(f"the axis of {name} is {bone['axis']!r}; it must be like 0 0 20 XYZ: angles and their order")
-        turn = _numbers([(f"the axis of {name}", angles)]) * unit
-        axes.append(_rotations(turn, [(0, axis) for axis in order.lower()], 1)[0, 0])
-    dofs = {name: tuple(bones[name].get("dof", "").lower().split()) for name in names}
-    offsets = [ends[above] if above >= 0 else np.zeros(3) for above in parents]
+        turn = _numbers(f"the axis of {name}", angles) * unit
+        axes.append(_rotations(turn[None], [(0, axis) for axis in order.lower()], 1)[0, 0])
+    dofs = {name: tuple(bone.get("dof", "").lower().split()) for name, bone in bones.items()}
+    offsets = [ends[parent] if parent >= 0 else np.zeros(3) for parent in parents]
     return Skeleton(tuple(names), parents, np.array(offsets), np.array(ends)), axes, dofs, unit
 
 
@@ -245,9 +234,9 @@ def _amc_values(text, widths):
             if len(values) != widths[name]:
                 rule = f"the skeleton gives it {widths[name]} degrees of freedom"
                 raise ValueError(f"line {number}: {name} has {len(values)} numbers, {rule}")
-            rows[name].append((f"line {number}", values))
+            rows[name].append(_numbers(f"line {number}", values))
         if len({words[0] for _, words in block}) != len(widths):
             raise ValueError(f"cut in half: frame {frame[0]} has {len(block)} of the skeleton's {len(widths)} bones")
     if not lines:
         raise ValueError("it holds no frames")
-    return np.hstack([_numbers(each) for each in rows.values()])
+    return np.hstack(list(rows.values()))

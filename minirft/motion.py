@@ -31,18 +31,13 @@ _BONE_END = {JOINT_NAMES[PARENTS[child]]: JOINT_NAMES[child] for child in range(
 
 @dataclass(frozen=True)
 class Motion:
-    """One clip. pose (T, 24, 3, 3) float32 SMPL local rotations; frame (T,) their places in the file, from 0.
-
-    unmapped: SMPL joints left at rest for want of a source; unused: source joints that SMPL has no place for.
-    """
+    """One clip. pose (T, 24, 3, 3) float32 SMPL local rotations; frame (T,) their places in the file, from 0."""
 
     pose: torch.Tensor
     frame: np.ndarray
     fps: float
     clip: str
     subject: str
-    unmapped: tuple
-    unused: tuple
 
 
 def read_motion(path, *, fps=None, names=None, body=None):
@@ -64,7 +59,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
         if not np.isfinite(rows[:, :66]).all() or not (fps or file_fps):
             raise InputError(f"{path}: holds NaN or infinite angles, or not how many frames a second it has (--fps)")
         subject = "/".join(path.resolve().parts[-3:-1])  # subjects of two subsets may be called alike
-        return Motion(amass.to_pose(rows), np.arange(len(rows)), fps or file_fps, path.stem, subject, JOINT_NAMES[22:], ())
+        return Motion(amass.to_pose(rows), np.arange(len(rows)), fps or file_fps, path.stem, subject)
     body = body or load_body()
     try:
         skeleton, local, file_fps = (read_bvh if path.suffix.lower() == ".bvh" else read_amc)(path)
@@ -76,10 +71,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
         pose = retarget(skeleton, local[first:], sources, body=body, rest_bones=rest_bones)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    unmapped = tuple(name for name in JOINT_NAMES[:22] if name not in sources)
-    unused = tuple(name for index, name in enumerate(skeleton.names) if index not in sources.values())
-    frame, subject = np.arange(first, len(local)), path.resolve().parent.name
-    return Motion(pose, frame, float(fps), path.stem, subject, unmapped, unused)
+    return Motion(pose, np.arange(first, len(local)), float(fps), path.stem, path.resolve().parent.name)
 
 
 def read_names(path):
@@ -95,18 +87,18 @@ def read_names(path):
     return names
 
 
-def read_folder(path, *, hz=8.0, fps=None, names=None, body=None, near_mm=NEAR_DUPLICATE_MM):
+def read_folder(path, *, hz=8.0, fps=None, names=None):
     """Every motion of a folder (searched to any depth), or of one file, as the arrays of a pose file.
 
-    hz: poses kept a second, all of them where a file has fewer. near_mm: a pose nearer than this (mean over joints) to
-    the one kept before it in its clip is dropped. Yaw is removed by the hip axis, hands are identity. Clips keep their
-    file's name, subjects their folder's.
+    hz: poses kept a second, all of them where a file has fewer. A pose nearer than NEAR_DUPLICATE_MM to the one kept before
+    it in its clip is dropped. Yaw is removed by the hip axis, hands are identity. Clips keep their file's name, subjects
+    their folder's.
     Returns ({pose (M, 72) float32 axis-angle, clip (M,), frame (M,) int, subject (M,)}, failures): one line for each
     file that could not be read, printed to stderr as well. Raises InputError if there is no file, or none can be read.
     """
     if not hz > 0:
         raise InputError(f"hz={hz} must be more than 0 poses a second")
-    path, body = Path(path), body or load_body()
+    path, body = Path(path), load_body()
     parts, failures = [], []
     for file in tqdm(_files(path), unit="file", disable=None):
         try:
@@ -119,7 +111,7 @@ def read_folder(path, *, hz=8.0, fps=None, names=None, body=None, near_mm=NEAR_D
             continue
         keep = np.unique(np.arange(0, len(motion.pose), max(1.0, motion.fps / hz)).astype(int))
         pose = canonical_yaw(motion.pose[keep])
-        distinct = _distinct(body.joints(pose), near_mm)
+        distinct = _distinct(body.joints(pose))
         parts.append({"pose": to_axis_angle(pose[distinct]).numpy(), "clip": np.full(len(distinct), motion.clip),
                       "frame": motion.frame[keep][distinct], "subject": np.full(len(distinct), motion.subject)})
     if not parts:
@@ -139,11 +131,11 @@ def _files(path):
     return files
 
 
-def _distinct(joints, near_mm):
-    """Indices of the poses at least near_mm (mean over joints) from the last one kept. joints: (T, 24, 3) metres."""
+def _distinct(joints):
+    """Indices of the poses at least NEAR_DUPLICATE_MM from the last one kept. joints: (T, 24, 3) metres."""
     joints, kept = joints.numpy(), [0]
     for index in range(1, len(joints)):
-        if np.linalg.norm(joints[index] - joints[kept[-1]], axis=-1).mean() * 1000 >= near_mm:
+        if np.linalg.norm(joints[index] - joints[kept[-1]], axis=-1).mean() * 1000 >= NEAR_DUPLICATE_MM:
             kept.append(index)
     return kept
 

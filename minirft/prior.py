@@ -72,18 +72,14 @@ class PosePrior(nn.Module):
         """Latents (..., 32) to poses (..., 24, 3, 3): yaw-free, hands identity, differentiable."""
         return assemble(self.columns(latent[..., :CODE]), latent[..., CODE:])
 
-    def sample(self, count, *, generator, temperature=1.0):
-        """Draw poses (count, 24, 3, 3) from the mixture; temperature below 1 keeps them nearer to its centres.
-
-        generator: a CPU torch.Generator; the same one gives the same poses.
-        """
+    def sample(self, count, *, generator):
+        """Draw poses (count, 24, 3, 3) from the mixture. generator: a CPU torch.Generator; the same one gives the same poses."""
         which = torch.multinomial(self.log_weight.exp().cpu(), count, replacement=True, generator=generator)
         noise = torch.randn(count, LATENT, generator=generator).to(self.mean)
         which = which.to(self.mean.device)
         away = torch.linalg.solve_triangular(self.whiten[which], noise[..., None], upper=False)[..., 0]
-        latent = self.centre[which] + temperature * away
         with torch.no_grad():
-            return self.decode(latent)
+            return self.decode(self.centre[which] + away)
 
     def log_density(self, latent):
         """Natural log of the mixture's density at latents (..., 32), a share ANY_ROOT of it with every root alike."""

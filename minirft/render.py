@@ -15,8 +15,7 @@ from minirft.files import write_atomic
 VIEWS = {"front": 0.0, "side": -90.0, "back": 180.0}  # azimuth in degrees; from the side the body faces right
 FRAME = 2.3  # metres across every picture, so that bodies and poses compare; only a longer pose is drawn smaller
 GROUND = 0.11  # share of the picture below the point on the ground under the body
-SLATE = (0.53, 0.68, 0.86)
-PAPER = (0.957, 0.949, 0.937)
+SLATE, PAPER = np.array([[0.53, 0.68, 0.86], [0.957, 0.949, 0.937]], np.float32)  # skin and background
 KEY_LIGHT, SKY = np.array([-0.45, 0.65, 0.62]), np.array([0.0, 1.0, 0.0])  # camera frame; world frame
 SAMPLING = 2  # each pixel is the mean of 2 x 2
 PICTURE, LINE, GAP = 2.0, 24 / 128, 20 / 128  # inches on a sheet, 128 dots each: a picture, a line of text, a space
@@ -24,7 +23,7 @@ INK = "#26303c"
 SHEET_LIMIT = 120  # sentences on one sheet: more make a picture that few programs open
 
 
-def mesh_image(vertices, faces, *, size=256, view="front", elevation=12.0, color=SLATE, background=PAPER):
+def mesh_image(vertices, faces, *, size=256, view="front", elevation=12.0):
     """Draw one body standing on the ground, softly lit, through a parallel camera.
 
     vertices: (V, 3) metres, Y up. faces: (F, 3), counter-clockwise from outside. size: pixels a side.
@@ -44,18 +43,18 @@ def mesh_image(vertices, faces, *, size=256, view="front", elevation=12.0, color
     screen = points * np.array([1, -1, 1], np.float32) / pixel
     screen[:, :2] += origin
 
-    ground = _ground(vertices - foot, camera, pixel * SAMPLING, origin / SAMPLING, size, background)  # (size, size, 3)
+    ground = _ground(vertices - foot, camera, pixel * SAMPLING, origin / SAMPLING, size)  # (size, size, 3)
     picture = ground.repeat(SAMPLING, 0).repeat(SAMPLING, 1).reshape(-1, 3)
     pixels, face, weights = rasterise(screen, faces, side)
     normals = np.einsum("pc,pcx->px", weights, vertex_normals(vertices, faces)[faces[face]])
     depth = np.einsum("pc,pc->p", weights, screen[faces[face], 2]) * pixel
-    picture[pixels] = _shade(normals, camera, _hollow(pixels, depth, side), color)
+    picture[pixels] = _shade(normals, camera, _hollow(pixels, depth, side))
     picture = picture.reshape(side, side, 3)
     picture = sum(picture[i::SAMPLING, j::SAMPLING] for i in range(SAMPLING) for j in range(SAMPLING)) / SAMPLING**2
     return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def draw_over(photo, vertices, faces, *, scale, shift, color=SLATE):
+def draw_over(photo, vertices, faces, *, scale, shift):
     """Draw a body over a photograph, through a camera of weak perspective: pixel = scale * (x, y) + shift.
 
     photo: (H, W, 3) uint8. vertices: (V, 3) metres in the camera frame, x right, y down, z away. Returns (H, W, 3) uint8.
@@ -70,37 +69,33 @@ def draw_over(photo, vertices, faces, *, scale, shift, color=SLATE):
     pixels, face, weights = pixels[inside], face[inside], weights[inside]
     normals = np.einsum("pc,pcx->px", weights, vertex_normals(upright, faces)[faces[face]])
     picture = photo.astype(np.float32) / 255
-    lit = _shade(normals, np.eye(3, dtype=np.float32), np.ones(len(pixels), np.float32), color)
+    lit = _shade(normals, np.eye(3, dtype=np.float32), np.ones(len(pixels), np.float32))
     picture[pixels // side, pixels % side] = 0.15 * picture[pixels // side, pixels % side] + 0.85 * lit
     return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def photo_sheet(photo, drawn, bodies, faces, title, *, path=None, views=(0, -90)):
+def photo_sheet(photo, drawn, bodies, faces, title, *, path=None):
     """A row for each pose: the photograph, the body drawn over it, and alone, as the camera sees it and from its left.
 
     photo: (H, W, 3) uint8; drawn: N such, draw_over's; bodies: (N, V, 3) metres in the camera frame, NaN where the answer holds
     no pose. path: where to save it as PNG. Returns the matplotlib Figure.
     """
-    from matplotlib.figure import Figure
-
     high = 3.0  # inches
     across = min(high * photo.shape[1] / photo.shape[0], 2 * high)
-    widths = [across, across] + [high] * len(views)
+    widths = [across, across, high, high]
     lines = textwrap.wrap(title, int(sum(widths) * 12.5)) or [""]
     height = len(drawn) * (high + GAP) + GAP + LINE * (len(lines) + 1)
-    figure = Figure((sum(widths) + GAP * (len(widths) + 1), height), dpi=128, facecolor="white")
+    pictures = []
     for row, (picture, body) in enumerate(zip(drawn, np.asarray(bodies))):
-        upright = body * np.array([1, -1, -1], np.float32)
-        alone = [mesh_image(upright, faces, size=384, view=view, elevation=0.0) for view in views] if np.isfinite(body).all() else []
+        shown, upright = [photo, picture], body * np.array([1, -1, -1], np.float32)
+        if np.isfinite(body).all():
+            shown += [mesh_image(upright, faces, size=384, view=view, elevation=0.0) for view in ("front", "side")]
         left, bottom = GAP, height - LINE * (len(lines) + 1) - (row + 1) * (high + GAP) + GAP / 2
-        for width, shown in zip(widths, [photo, picture, *alone]):
-            axes = figure.add_axes([left / figure.get_figwidth(), bottom / height, width / figure.get_figwidth(), high / height])
-            axes.imshow(shown)
-            axes.set_axis_off()
+        for width, image in zip(widths, shown):
+            pictures.append((image, (left, bottom, width, high)))
             left += width + GAP
-    figure.text(GAP / figure.get_figwidth(), 1 - 0.12 / height, "\n".join(lines), fontsize=9.5, va="top", color=INK, parse_math=False)
-    _save(figure, path)
-    return figure
+    words = [(GAP, height - 0.12, "\n".join(lines), {"fontsize": 9.5, "va": "top", "color": INK})]
+    return _sheet((sum(widths) + GAP * (len(widths) + 1), height), pictures, words, path)
 
 
 def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", "side")):
@@ -110,55 +105,60 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
     titles: P sentences. columns: sentences side by side, None for about eight pictures in a row.
     path: where to save it as PNG. Returns the matplotlib Figure. Raises InputError if `path` cannot be written.
     """
-    from matplotlib.figure import Figure  # slow to import, and not needed to draw one body
-
     poses = torch.as_tensor(poses).detach().float().cpu()
     poses = poses[:, None] if poses.dim() == 4 else poses  # (P, N, 24, 3, 3)
     if len(poses) != len(titles) or not len(titles):
         raise ValueError(f"{len(titles)} titles for {len(poses)} poses; give each pose, at least one, its title")
     shown = min(len(titles), SHEET_LIMIT)
-    pictures = [_strip(body, group, views) for group in poses[:shown]]
     across = poses.shape[1] * len(views) * PICTURE
     columns = min(columns or max(1, round(8 * PICTURE / across)), shown)
     texts = [textwrap.wrap(title, max(20, int(across * 12.5))) or [""] for title in titles[:shown]]
     rows = [slice(start, min(start + columns, shown)) for start in range(0, shown, columns)]
     heights = [PICTURE + LINE * (max(map(len, texts[row])) + 1) for row in rows]
     width, height = columns * (across + GAP) + GAP, sum(heights) + len(rows) * GAP + 2 * LINE
-    figure = Figure((width, height), dpi=128, facecolor="white")
-    top = height - GAP
+    pictures, words, top = [], [], height - GAP
     for row, row_height in zip(rows, heights):
         for column, index in enumerate(range(shown)[row]):
             left, bottom = GAP + column * (across + GAP), top - row_height
-            axes = figure.add_axes([left / width, bottom / height, across / width, PICTURE / height])
-            axes.imshow(pictures[index])
-            axes.set_axis_off()
-            figure.text(left / width, (bottom + PICTURE + 0.07) / height, "\n".join(texts[index]), fontsize=9.5,
-                        va="bottom", color=INK, linespacing=1.25, parse_math=False)
+            pictures.append((_strip(body, poses[index], views), (left, bottom, across, PICTURE)))
+            words.append((left, bottom + PICTURE + 0.07, "\n".join(texts[index]),
+                          {"fontsize": 9.5, "va": "bottom", "color": INK, "linespacing": 1.25}))
         top -= row_height + GAP
     note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right. Body: {body.name}."
     note += f" The first {shown} of {len(titles)}." if shown < len(titles) else ""
-    figure.text(GAP / width, 0.1 / height, note, fontsize=8, color="0.45", parse_math=False)
-    _save(figure, path)
-    return figure
+    words.append((GAP, 0.1, note, {"fontsize": 8, "color": "0.45"}))
+    return _sheet((width, height), pictures, words, path)
 
 
-def _save(figure, path):
+def _sheet(size, pictures, words, path):
+    """A page as a Figure, saved if there is a path. All in inches from the lower left: pictures: [(image, (left, bottom, width,
+    height)), ...]; words: [(left, bottom, text, matplotlib's options), ...]."""
+    from matplotlib.figure import Figure  # slow to import, and not needed to draw one body
+
+    figure, (width, height) = Figure(size, dpi=128, facecolor="white"), size
+    for image, (left, bottom, across, high) in pictures:
+        axes = figure.add_axes([left / width, bottom / height, across / width, high / height])
+        axes.imshow(image)
+        axes.set_axis_off()
+    for left, bottom, text, options in words:
+        figure.text(left / width, bottom / height, text, parse_math=False, **options)
     if path is not None:
         with write_atomic(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph")  # a sentence may hold letters the font does not
             figure.savefig(temporary, format="png")
+    return figure
 
 
-def _strip(body, poses, views, size=256):
-    """One picture of all views of all poses (N, 24, 3, 3), side by side: (size, N * views * size, 3) uint8."""
+def _strip(body, poses, views):
+    """One picture of all views of all poses (N, 24, 3, 3), side by side: (256, N * views * 256, 3) uint8."""
     pictures = []
     for pose in poses:
         if torch.isfinite(pose).all():
             vertices = body.vertices(pose).numpy()
-            pictures += [mesh_image(vertices, body.faces.numpy(), size=size, view=view) for view in views]
+            pictures += [mesh_image(vertices, body.faces.numpy(), view=view) for view in views]
         else:
-            image = Image.fromarray((_paper(size, size * len(views), PAPER) * 255).astype(np.uint8))
-            middle = image.width / 2, size / 2
+            image = Image.fromarray((_paper(256, 256 * len(views)) * 255).astype(np.uint8))
+            middle = image.width / 2, image.height / 2
             ImageDraw.Draw(image).text(middle, "no pose in the answer", fill=(130, 130, 130), anchor="mm", font_size=15)
             pictures.append(np.asarray(image))
     return np.concatenate(pictures, 1)
@@ -211,8 +211,8 @@ def rasterise(screen, faces, side):
     a, b, c = corners[:, 0, :2], corners[:, 1, :2], corners[:, 2, :2]
     first, second = b - a, c - a
     area = second[:, 0] * first[:, 1] - second[:, 1] * first[:, 0]  # y points down: positive faces the camera
-    low = np.ceil(np.minimum(np.minimum(a, b), c) - 0.5).clip(0, side).astype(np.int64)
-    high = np.floor(np.maximum(np.maximum(a, b), c) + 0.5).clip(0, side).astype(np.int64)
+    low = np.ceil(corners[..., :2].min(1) - 0.5).clip(0, side).astype(np.int64)
+    high = np.floor(corners[..., :2].max(1) + 0.5).clip(0, side).astype(np.int64)
     extent = (high - low).clip(0)
     shown = np.flatnonzero((area > 1e-6) & (extent[:, 0] * extent[:, 1] > 0))
     count = extent[shown, 0] * extent[shown, 1]
@@ -243,7 +243,7 @@ def vertex_normals(vertices, faces):
     return (summed / np.linalg.norm(summed, axis=1, keepdims=True).clip(1e-12)).astype(np.float32)
 
 
-def _shade(normals, camera, hollow, color):
+def _shade(normals, camera, hollow):
     """Colours (P, 3) of a matt skin under a soft key light, the sky and a little light from the rim."""
     normals = normals / np.sqrt(np.einsum("px,px->p", normals, normals)).clip(1e-6)[:, None]
     towards = (KEY_LIGHT @ camera / np.linalg.norm(KEY_LIGHT)).astype(np.float32)
@@ -252,7 +252,7 @@ def _shade(normals, camera, hollow, color):
     rim = (1 - (normals @ camera[2]).clip(0, 1)) ** 3
     warm, cool = np.array([[0.74, 0.68, 0.60], [0.18, 0.21, 0.26]], np.float32)
     light = key[:, None] * warm + sky[:, None] * cool + 0.28
-    return light * hollow[:, None] * np.asarray(color, np.float32) + 0.16 * rim[:, None]
+    return light * hollow[:, None] * SLATE + 0.16 * rim[:, None]
 
 
 def _hollow(pixels, depth, side):
@@ -270,26 +270,26 @@ def _hollow(pixels, depth, side):
     return 1 - ((around - depth).clip(0, 0.12) / 0.12) * 0.5
 
 
-def _paper(height, width, background):
-    """Nothing but background (height, width, 3), a little lighter above."""
+def _paper(height, width):
+    """An empty picture (height, width, 3), a little lighter above."""
     light = np.linspace(1.02, 0.97, height, dtype=np.float32)[:, None, None]
-    return np.broadcast_to(np.asarray(background, np.float32) * light, (height, width, 3))
+    return np.broadcast_to(PAPER * light, (height, width, 3))
 
 
-def _ground(points, camera, pixel, origin, side, background):
+def _ground(points, camera, pixel, origin, side):
     """Paper (side, side, 3) with the body's soft shadow on the ground, darkest where the body touches it.
 
     points: (V, 3) metres from the point on the ground under the body.
     """
-    picture = _paper(side, side, background)
+    picture = _paper(side, side)
+    if camera[2, 1] < 0.02:  # seen from the side, the ground is a line
+        return picture
     step, reach = FRAME / 96, 1.5 * FRAME  # the ground as a map of cells seen from above
     cells = int(2 * reach / step)
     column, row = (((points[:, i] + reach) / step).astype(int).clip(0, cells - 1) for i in (0, 2))
     weight = np.exp(-points[:, 1] / 0.18)
     dark = _blur(np.bincount(row * cells + column, weight, cells * cells).reshape(cells, cells).astype(np.float32), 3)
     dark = 1 - np.exp(-dark * 0.22)
-    if camera[2, 1] < 0.02:  # seen from the side, the ground is a line
-        return picture
     # Parallel rays: the point on the ground (y = 0) under each pixel.
     right = (np.arange(side) + 0.5 - origin[0]) * pixel
     back = (np.arange(side) + 0.5 - origin[1]) * pixel / camera[2, 1]

@@ -29,8 +29,6 @@ SLEEVES = [JOINT["left_elbow"], JOINT["right_elbow"]]
 SHORTS = [JOINT[name] for name in ("pelvis", "left_hip", "right_hip")]
 LEGS = [JOINT["left_knee"], JOINT["right_knee"]]
 SHOES = [JOINT[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
-
-
 # Head, arms, legs: what BlazePose gets wrong of one part of a limb it gets wrong of the others.
 LIMB_OF = [0 if i < 11 else 1 + (i >= 23) * 2 + (i + 1) % 2 for i in range(len(NAMES))]
 HIPS = [NAMES.index("left_hip"), NAMES.index("right_hip")]
@@ -120,12 +118,12 @@ def simulate_landmarks(body, pose, rng):
     return pose, torch.stack([tokens(person) for person in people])
 
 
-def lean(pose, tokens, generator, degrees=15):
-    """People seen (M, 24, 3, 3), with vision.tokens of them (M, 33, 6), as cameras held some `degrees` askew would see them.
+def lean(pose, tokens, generator):
+    """People seen (M, 24, 3, 3), with vision.tokens of them (M, 33, 6), as cameras held some 15 degrees askew would see them.
 
     What BlazePose says in metres turns with the camera. Places in its crop stay, since it turns the crop with the body.
     """
-    angle = torch.randn(len(pose), generator=generator) * degrees / 180 * torch.pi
+    angle = torch.randn(len(pose), generator=generator) * 15 / 180 * torch.pi
     turn = roma.rotvec_to_rotmat(angle[:, None] * torch.tensor([0.0, 0.0, 1.0]))  # (M, 3, 3)
     pose, tokens = pose.clone(), tokens.clone()
     pose[:, 0] = turn @ pose[:, 0]
@@ -181,8 +179,8 @@ def _backdrop(size, rng):
 class Album:
     """M snapshots and what BlazePose makes of them. Fields as of Snapshot, stacked, and:
 
-    jpeg: M pictures as bytes; tokens: (M, 33, 6), vision.tokens, or another encoder's (M, T, C); seen: (M, 33, 2) and world: (M, 33, 3), Person's image and
-    world; visible: (M, 33); found: (M,) bool, the others were looked for in the whole picture.
+    jpeg: M pictures as bytes; tokens: (M, 33, 6), vision.tokens, or another encoder's (M, T, C); seen: (M, 33, 2), world:
+    (M, 33, 3) and visible: (M, 33), a Person's; found: (M,) bool, the others were looked for in the whole picture.
     """
 
     jpeg: list
@@ -229,7 +227,7 @@ def photograph(body, poses, blazepose, rng, *, encoder=None, progress=False, **s
     """Take a snapshot of each of the poses (M, 24, 3, 3), have BlazePose look at it, and keep both: an Album.
 
     encoder: whose tokens are kept, as of encoders.py, None for vision.tokens; settings: of snapshot."""
-    rows = {name: [] for name in ("jpeg", *TENSORS)}
+    rows = []
     for pose in tqdm(poses, desc="photographs", disable=not progress):
         shot = snapshot(body, pose, rng, **settings)
         file = io.BytesIO()
@@ -241,9 +239,8 @@ def photograph(body, poses, blazepose, rng, *, encoder=None, progress=False, **s
                "tokens": encoder(image, person) if encoder else tokens(person), "found": torch.tensor(bool(people))}
         row |= {name: torch.from_numpy(array.astype(np.float32)) for name, array in
                 (("seen", person.image), ("world", person.world), ("visible", person.visible))}
-        for name, value in row.items():
-            rows[name].append(value)
-    return Album(rows["jpeg"], *(torch.stack(rows[name]) for name in TENSORS))
+        rows.append(row)
+    return Album([row["jpeg"] for row in rows], *(torch.stack([row[name] for row in rows]) for name in TENSORS))
 
 
 def exam_album(body, poses, *, count, seed=0, encoder=None, progress=True):

@@ -25,6 +25,7 @@ class Turntable:
 
     poses: (P, 24, 3, 3), Y up, none with NaN. titles: P texts, short ones if P > 1: they stand under the slider.
     """
+
     def __init__(self, body, poses, titles):
         if len(poses) != len(titles) or not len(titles) or not torch.isfinite(poses).all():
             raise ValueError(f"{len(titles)} titles for {len(poses)} poses; give each pose, at least one and none with NaN, its title")
@@ -38,10 +39,11 @@ class Turntable:
         steps = [{"method": "animate", "label": title, "args": [[str(i)], AT_ONCE]} for i, title in enumerate(titles)]
         slider = {"steps": steps, "x": 0.06, "len": 0.88, "currentvalue": {"visible": False}, "pad": {"t": 5, "b": 30}}
         layout = {"width": 480, "height": 560, "margin": dict.fromkeys("lrb", 0) | {"t": 40}, "scene": scene,
-                  "sliders": [slider][: len(poses) - 1], "title": {"text": titles[0], "x": 0.02, "font": {"size": 14}}}
+                  "sliders": [slider] if len(poses) > 1 else [], "title": {"text": titles[0], "x": 0.02, "font": {"size": 14}}}
         frames = [{"name": str(i), "traces": [0], "data": [{"type": "mesh3d"} | skin], "layout": {"title": {"text": title}}}
                   for i, (skin, title) in enumerate(zip(skins, titles)) if len(poses) > 1]
-        figure = {"data": [LOOK | skins[0] | dict(zip("ijk", map(_pack, faces.T)))], "layout": layout, "frames": frames, "config": {"displayModeBar": False}}
+        figure = {"data": [LOOK | skins[0] | dict(zip("ijk", map(_pack, faces.T)))], "layout": layout, "frames": frames,
+                  "config": {"displayModeBar": False}}
         few = sorted({round(i) for i in np.linspace(0, len(poses) - 1, 5)})  # of a slider's poses, five are on the picture
         views = ("front", "side", "back")[: 3 if len(few) == 1 else 1]
         sheet = pose_sheet(body, poses[few], [titles[i] for i in few], columns=len(few), views=views)

@@ -100,12 +100,12 @@ def crop_person(image, person, side=224):
 
 
 class BlazePose:
-    """Finds people in photographs and their landmarks. folder: where its files are, None to fetch them."""
+    """Finds people in photographs and their landmarks."""
 
-    def __init__(self, folder=None):
+    def __init__(self):
         from ai_edge_litert.interpreter import Interpreter  # a second to load, needed for photographs alone
 
-        folder = fetch_blazepose() if folder is None else Path(folder)
+        folder = fetch_blazepose()
         self._networks = []
         with _silence():
             for name in FILES:
@@ -123,7 +123,7 @@ class BlazePose:
         points = raw[likely].reshape(-1, 6, 2) / DETECTOR_SIDE  # the box's middle, its size, four points
         points[:, [0, 2, 3, 4, 5]] += ANCHORS[likely, None]
         boxes = np.concatenate([points[:, 0] - points[:, 1] / 2, points[:, 0] + points[:, 1] / 2], 1)
-        margin = (np.array([DETECTOR_SIDE] * 2) - np.array(image.size) * scale) / 2
+        margin = (DETECTOR_SIDE - np.array(image.size) * scale) / 2
         found = []
         for group in _same_person(boxes, score[likely]):
             weight = score[likely][group]
@@ -182,7 +182,7 @@ def _anchors():
 ANCHORS = _anchors()
 
 
-def _same_person(boxes, score, overlap=0.3):
+def _same_person(boxes, score):
     """Guesses (P, 4) about the same person together, the surest person first: a list of index arrays."""
     left, groups = score.argsort()[::-1], []
     while len(left):
@@ -190,7 +190,7 @@ def _same_person(boxes, score, overlap=0.3):
         high = np.minimum(boxes[left, 2:], boxes[left[0], 2:])
         shared = (high - low).clip(0).prod(1)
         area = (boxes[left, 2:] - boxes[left, :2]).clip(0).prod(1)
-        same = shared > overlap * (area + area[0] - shared)
+        same = shared > 0.3 * (area + area[0] - shared)  # of the two boxes together
         same[0] = True
         groups.append(left[same])
         left = left[~same]
@@ -201,7 +201,7 @@ def _crop(image, region, side):
     """The region of a PIL image as (side, side) pixels; black where it leaves the photograph."""
     corners = region.to_image([[-1, -1], [-1, 1], [1, 1], [1, -1]])  # PIL's order
     shrink = max(1, int(region.side / side))
-    small = image.reduce(shrink) if shrink > 1 else image  # so that no pixel is passed over
+    small = image.reduce(shrink)  # so that no pixel is passed over
     return small.transform((side, side), Image.Transform.QUAD, tuple((corners / shrink).ravel()), Image.Resampling.BILINEAR)
 
 
@@ -222,17 +222,18 @@ class Projector(nn.Module):
     shape: (T, C), BlazePose's by default.
     """
 
-    def __init__(self, width, *, shape=(LANDMARKS, CHANNELS), count=8, hidden=512, narrow=16):
+    count = 8
+
+    def __init__(self, width, *, shape=(LANDMARKS, CHANNELS)):
         super().__init__()
-        self.shape, self.count = tuple(shape), count
-        places, channels = shape
-        self.narrow = nn.Linear(channels, narrow)
-        sizes = [places * narrow, hidden, hidden, hidden]
+        self.shape = places, channels = tuple(shape)
+        self.narrow = nn.Linear(channels, 16)
+        sizes = [places * 16, 512, 512, 512]
         self.reader = nn.Sequential(*(layer for pair in zip(sizes, sizes[1:]) for layer in (nn.Linear(*pair), nn.GELU())))
-        self.speaker = nn.Linear(hidden, count * width)
+        self.speaker = nn.Linear(512, self.count * width)
 
     def read(self, features):
-        """What is understood of a picture, (..., T, C) to (..., hidden), before it is put into tokens."""
+        """What is understood of a picture, (..., T, C) to (..., 512), before it is put into tokens."""
         return self.reader(self.narrow(features).flatten(-2))
 
     def forward(self, features):

@@ -285,7 +285,7 @@ def test_each_statement_has_many_phrasings():
         row[index] = True
         rng = random.Random(index)
         assert len({describe(row, rng).text for _ in range(120)}) >= 40, statement.name
-        block = captions._UNITS[index, False].block
+        block = captions._BLOCKS[index]
         assert sum(map(len, block.values())) >= 5 + (statement.kind == "whole"), statement.name
 
 

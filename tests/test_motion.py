@@ -230,13 +230,14 @@ def test_downsampling_keeps_the_place_in_the_file(tmp_path):
     )
 
 
-def test_near_duplicates_are_dropped_against_the_last_kept(tmp_path):
+def test_near_duplicates_are_dropped_against_the_last_kept(tmp_path, monkeypatch):
     rows = np.repeat(random_rows(3), 4, axis=0) + np.random.default_rng(1).normal(
         0, 0.01, (12, random_rows(1).shape[1])
     )
     poses, _ = read_folder(write_bvh(tmp_path / "a.bvh", rows), hz=30)
     assert poses["frame"].tolist() == [0, 4, 8]
-    assert len(read_folder(tmp_path / "a.bvh", hz=30, near_mm=0)[0]["frame"]) == 12
+    monkeypatch.setattr("minirft.motion.NEAR_DUPLICATE_MM", 0)
+    assert len(read_folder(tmp_path / "a.bvh", hz=30)[0]["frame"]) == 12
 
 
 def test_a_t_pose_put_first_is_left_out(tmp_path):
@@ -246,10 +247,11 @@ def test_a_t_pose_put_first_is_left_out(tmp_path):
     assert read_motion(write_bvh(tmp_path / "b.bvh", rows[:1])).frame.tolist() == [0]  # all that there is
 
 
-def test_what_has_no_counterpart_is_named(tmp_path):
-    motion = read_motion(write_bvh(tmp_path / "a.bvh"))
-    assert {"spine1", "spine3", "left_foot", "right_foot"} <= set(motion.unmapped) and motion.unused == ()
-    assert motion.pose.dtype == torch.float32 and motion.pose.shape == (1, 24, 3, 3) and abs(motion.fps - 30) < 0.01
+def test_what_has_no_counterpart_stays_at_rest(tmp_path):
+    motion = read_motion(write_bvh(tmp_path / "a.bvh", random_rows(5)))
+    at_rest = [JOINT[name] for name in ("spine1", "spine3", "left_foot", "right_foot", "left_hand", "right_hand")]
+    torch.testing.assert_close(motion.pose[:, at_rest], torch.eye(3).expand(5, 6, 3, 3))
+    assert motion.pose.dtype == torch.float32 and motion.pose.shape == (5, 24, 3, 3) and abs(motion.fps - 30) < 0.01
 
 
 def test_mixamo_prefixes_do_not_matter(tmp_path):
@@ -433,6 +435,7 @@ AMC_FAULTS = {
         "77.asf.*:hierarchy",
     ),
     "a skeleton cut in its hierarchy": (lambda amc, asf: asf.write_text(asf.read_text()[:-60]), "77.asf.*place"),
+    "a skeleton with a bone above itself": (lambda amc, asf: edit(asf, "root thorax", "thorax thorax"), "77.asf.*place thorax"),
     "a skeleton with a bone without direction": (
         lambda amc, asf: edit(asf, "  direction 0 1 0\n", ""),
         "thorax has no direction",
