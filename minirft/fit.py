@@ -93,7 +93,7 @@ def refine(body, pose, std, person):
     return to_pose((start + moved * limbs).detach())
 
 
-def refine_to_words(body, pose, std, sentences, panel, prior, *, steps=20, rate=0.01, seed=0):
+def refine_to_words(body, pose, std, sentences, panel, prior, *, seed=0):
     """Move poses to where the reward models and the pose prior like them best, not far from where the policy had them.
 
     What a step of HyGRPO teaches on average is looked for here for one sentence, along the gradient. pose (P, n, 24, 3, 3), NaN
@@ -101,8 +101,8 @@ def refine_to_words(body, pose, std, sentences, panel, prior, *, steps=20, rate=
     """
     start, text = to_6d(pose[..., :22, :, :]).flatten(-2), panel.embed_text(sentences)[:, None].to(pose)
     moved = torch.zeros_like(start).requires_grad_()  # (P, n, 132)
-    optimizer, generator = torch.optim.Adam([moved], lr=rate), torch.Generator().manual_seed(seed)
-    for _ in range(steps):
+    optimizer, generator = torch.optim.Adam([moved], lr=0.01), torch.Generator().manual_seed(seed)
+    for _ in range(20):
         optimizer.zero_grad()
         shake = SHAKEN * torch.randn(SHAKES, *start.shape, generator=generator).to(pose)
         near = to_pose(start.nan_to_num() + moved + shake)  # (SHAKES, P, n, 24, 3, 3)
