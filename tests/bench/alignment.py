@@ -6,7 +6,7 @@
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
 sampling and rewards counted; the others take the same number of steps. hygrpo-exact differs from hygrpo in Delta's groups:
 the poses of one answer instead of all of a prompt's. In hygrpo-two the semantic reward is the mean of two
-reward models' opinions, all else as in hygrpo. Some fifty CPU-minutes a seed. Each arm writes
+reward models' opinions, all else as in hygrpo; `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
 data/README.md says how they, train.npz and test.npz are made.
@@ -29,13 +29,17 @@ from minirft.body import DATA, load_body
 from minirft.critics import Critics
 from minirft.data import load_poses
 from minirft.evaluate import evaluate
+from minirft.fit import refine_to_words
 from minirft.policy import PosePolicy
-from minirft.retrieval import REWARDING
+from minirft.prior import PosePrior
+from minirft.retrieval import REWARDING, Panel
 
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
-        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}, "hygrpo-exact": {}, "hygrpo-two": {}}
-ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1", "hygrpo-exact", "hygrpo-two")  # hygrpo first: its seconds are sft+'s budget
+        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}, "hygrpo-exact": {}, "hygrpo-two": {},
+        "sft-refined": None, "hygrpo-two-refined": None}
+ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1", "hygrpo-exact", "hygrpo-two", "sft-refined",
+         "hygrpo-two-refined")  # hygrpo first: its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
@@ -105,6 +109,30 @@ def timed(loop, sft, poses, config, out, **others):
     return policy, spent
 
 
+class Answers:
+    """What evaluate() asks of a policy, of anything that turns sentences into n poses: show(sentences, n, generator) (P, n, 24, 3, 3)."""
+
+    def __init__(self, name, show):
+        self.name, self.show = name, show
+
+    @torch.no_grad()
+    def generate(self, sentences, *, n=1, seed=0):
+        return self.show(sentences, n, torch.Generator().manual_seed(seed)), None, None
+
+
+def refine(policy, body):
+    """A policy whose poses are moved to where the reward models like them best, as `minirft generate --refine` does."""
+    panel, prior = Panel.load(), PosePrior.load()
+
+    def show(said, n, generator):
+        seed = generator.initial_seed()
+        with torch.enable_grad():
+            std = policy.gaussian(said)[1].nan_to_num(0.1)
+            return refine_to_words(body, policy.generate(said, n=n, seed=seed)[0], std, said, panel, prior, seed=seed)
+
+    return Answers(f"{policy.name}, refined", show)
+
+
 def bench(arguments):
     torch.set_num_threads(1)  # CPU-seconds mean the same whatever else the machine does
     body, test, seed = load_body(), load_poses(arguments.test), arguments.seed
@@ -115,15 +143,19 @@ def bench(arguments):
         if report.exists():
             continue
         if arm == "sft":
-            policy, seconds = PosePolicy.from_pretrained(sft), 0.0
+            policy, seconds = PosePolicy.from_pretrained(sft).eval(), 0.0
+        elif arm.endswith("-refined"):
+            trained = arguments.out / f"{seed}-{arm.removesuffix('-refined')}" / "last"
+            policy, seconds = refine(PosePolicy.from_pretrained(sft if arm == "sft-refined" else trained).eval(), body), 0.0
         elif arm == "sft+":
             budget = json.loads((arguments.results / f"{seed}-hygrpo.json").read_text())["cpu_seconds"]
             policy, seconds = go_on(sft, poses, body, seed=seed, seconds=budget, out=work)
         else:
             policy, seconds = align(sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)
-        measured = evaluate(policy.eval(), test, body=body, name=f"{arm} of SFT seed {seed}")
+            policy.eval()
+        measured = evaluate(policy, test, body=body, name=f"{arm} of SFT seed {seed}")
         report.parent.mkdir(parents=True, exist_ok=True)
-        steps = 0 if arm == "sft" else json.loads((work / ("run" if arm == "sft+" else "") / "config.json").read_text())["steps"]
+        steps = 0 if arm == "sft" or arm.endswith("-refined") else json.loads((work / ("run" if arm == "sft+" else "") / "config.json").read_text())["steps"]
         report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps} | made_by(), indent=1) + "\n")
 
 

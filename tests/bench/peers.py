@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from alignment import ROWS, base, made_by, stored, timed
+from alignment import ROWS, Answers, base, made_by, refine, stored, timed
 from torch import nn
 from tqdm import tqdm
 
@@ -24,10 +24,8 @@ from minirft import captions, train
 from minirft.body import DATA, load_body, to_6d
 from minirft.data import load_poses
 from minirft.evaluate import ask, evaluate, exam_samples
-from minirft.fit import refine_to_words
 from minirft.policy import PosePolicy
-from minirft.prior import PosePrior
-from minirft.retrieval import Panel, Retriever
+from minirft.retrieval import Retriever
 from minirft.rollout import to_pose
 
 REFINED = {f"{name}, refined": name for name in ("mini-sft", "mini-rft")}
@@ -36,35 +34,11 @@ RESULTS = DATA / "results" / "peers"
 CODE, WIDTH = 32, 512  # of the VAE
 
 
-class Answers:
-    """What evaluate() asks of a policy, of anything that turns sentences into n poses: show(sentences, n, generator) (P, n, 24, 3, 3)."""
-
-    def __init__(self, name, show):
-        self.name, self.show = name, show
-
-    @torch.no_grad()
-    def generate(self, sentences, *, n=1, seed=0):
-        return self.show(sentences, n, torch.Generator().manual_seed(seed)), None, None
-
-
 def retrieve(poses, body):
     """The n poses of `poses` (M, 24, 3, 3) that the reward model finds most like a sentence, the likest first."""
     model = Retriever.load("reward_model")
     made = torch.cat([model.embed_pose(part, body.joints(part)) for part in poses.split(1000)])
     return Answers("retrieval", lambda said, n, _: poses[(model.embed_text(said) @ made.T).topk(n).indices])
-
-
-def refine(policy, body):
-    """A policy whose poses are moved to where the reward models like them best, as `minirft generate --refine` does."""
-    panel, prior = Panel.load(), PosePrior.load()
-
-    def show(said, n, generator):
-        seed = generator.initial_seed()
-        with torch.enable_grad():
-            std = policy.gaussian(said)[1].nan_to_num(0.1)
-            return refine_to_words(body, policy.generate(said, n=n, seed=seed)[0], std, said, panel, prior, seed=seed)
-
-    return Answers(f"{policy.name}, refined", show)
 
 
 class CVAE(nn.Module):
