@@ -59,8 +59,9 @@ def test_a_panel_thinks_of_a_pose_what_its_members_think_on_average(world):
 
 
 def test_no_reward_asks_the_judge():
-    critics = Critics.load(load_body())
-    assert "judge" not in REWARDING and [member.kind for member in critics.reward_model.members] == list(REWARDING)
+    panels = Critics.load(load_body()).reward_model, Critics.load(load_body(), rewarding=REWARDING).reward_model, Panel.load()
+    asked = [[member.kind for member in panel.members] for panel in panels]
+    assert asked == [["reward_model"], list(REWARDING), list(REWARDING)] and "judge" not in REWARDING
 
 
 @pytest.mark.parametrize("kind", KINDS)
