@@ -145,8 +145,9 @@ def bench(arguments):
         if arm == "sft":
             policy, seconds = PosePolicy.from_pretrained(sft).eval(), 0.0
         elif arm.endswith("-refined"):
-            trained = arguments.out / f"{seed}-{arm.removesuffix('-refined')}" / "last"
-            policy, seconds = refine(PosePolicy.from_pretrained(sft if arm == "sft-refined" else trained).eval(), body), 0.0
+            name = f"{seed}-{arm.removesuffix('-refined')}"
+            trained = PosePolicy.from_pretrained(sft if arm == "sft-refined" else arguments.out / name / "last")
+            policy, seconds = refine(trained.eval(), body), json.loads((arguments.results / f"{name}.json").read_text())["cpu_seconds"]
         elif arm == "sft+":
             budget = json.loads((arguments.results / f"{seed}-hygrpo.json").read_text())["cpu_seconds"]
             policy, seconds = go_on(sft, poses, body, seed=seed, seconds=budget, out=work)
@@ -155,7 +156,8 @@ def bench(arguments):
             policy.eval()
         measured = evaluate(policy, test, body=body, name=f"{arm} of SFT seed {seed}")
         report.parent.mkdir(parents=True, exist_ok=True)
-        steps = 0 if arm == "sft" or arm.endswith("-refined") else json.loads((work / ("run" if arm == "sft+" else "") / "config.json").read_text())["steps"]
+        config = work / ("run" if arm == "sft+" else "") / "config.json"
+        steps = json.loads(config.read_text())["steps"] if config.exists() else 0
         report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps} | made_by(), indent=1) + "\n")
 
 
