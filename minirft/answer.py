@@ -30,8 +30,11 @@ def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None, f
     if best_of:
         pose, answers, log_prob = pick(-_likeness(pose, sentences, body), n, pose, answers, log_prob)
     if fit:
-        std = policy.gaussian(sentences)[1].cpu().nan_to_num(0.1)
-        pose = refine_to_words(body, pose, std, sentences, Panel.load(), PosePrior.load(), seed=seed)
+        panel, prior, size = Panel.load(), PosePrior.load(), max(1, 256 // n)
+        for i in tqdm(range(0, len(sentences), size), desc="refine", disable=len(sentences) <= size):
+            part = sentences[i : i + size]
+            std = policy.gaussian(part)[1].cpu().nan_to_num(0.1)
+            pose[i : i + size] = refine_to_words(body, pose[i : i + size], std, part, panel, prior, seed=seed + i)
     save_poses(out / "poses.npz", body, pose, answers, log_prob, sentences, frame="canonical")
     return pose, answers
 
