@@ -26,7 +26,7 @@ class Critics:
     @classmethod
     def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING[:1]):
         """The networks that ship; encoder: a sentence encoder's name in place of the reward models' own text towers; rewarding:
-        the kinds of retrieval models whose mean opinion is the semantic reward."""
+        the kinds of retrieval models whose mean opinion is the semantic reward, as a rule one."""
         model = Panel.load(rewarding)
         return cls(body, model, PosePrior.load(), SentenceEncoder(encoder) if encoder else model, own or {})
 

@@ -3,10 +3,10 @@
     python tests/bench/bounds.py --poses train.npz --validation validation.npz --out WORK      # a quarter of an hour on one core
     python tests/bench/bounds.py                                                            # prints the table
 
-From one SFT model, on 500 sentences about validation subjects, mean poses. `hygrpo` as it ships; `gradient` goes the same steps with the same
-batches, rewards and KL, but differentiates the rewards of its draws, which a reward that is no network would not allow: what is better
-there, noise costs. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two: what is
-better there, the policy did not learn; what is not, the reward does not know. Writes data/results/bounds.json.
+From one SFT model, on 500 sentences about validation subjects, mean poses. `hygrpo` is alignment.py's; `gradient` goes as many steps with the same
+settings, KL, semantic and plausible reward, but differentiates these for its draws (so without the verifiable reward, which has no gradient;
+and without talk): what is better there, noise costs. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two: what is
+better there, the policy did not learn; what is not, the reward does not know. The search's settings were chosen on these sentences. Writes data/results/bounds.json.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ROWS = {"judge, mean recall, %": lambda r: mean_recall(r["judge"]), "reward mode
 
 
 def follow_gradient(policy, poses, critics, config):
-    """train.rft's steps with the gradient of the rewards of draws, through the draws; without the verifiable reward, which has none."""
+    """train.rft's steps with the gradient of the semantic and plausible rewards of draws, through the draws."""
     body, weights = critics.body, captions.weights_for(captions.holds(critics.body.joints(poses)).float().mean(0))
     policy.add_lora("rft", seed=config.seed).eval()
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr}

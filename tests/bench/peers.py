@@ -1,12 +1,12 @@
 """What one would take instead: a conditional VAE, a regression head without a Gaussian, and looking for the nearest training pose.
 
-    python tests/bench/peers.py --poses train.npz --test test.npz --out WORK [--base DIR]      # makes the reports there are none of
+    python tests/bench/peers.py --poses train.npz --test test.npz --out WORK      # makes the reports there are none of
     python tests/bench/peers.py                                                       # prints the table from data/results/peers/
 
 `cvae` is in PoseScript's manner (a text encoder and a pose encoder that meet in a latent Gaussian, one decoder), `deterministic` in
 ChatPose's (the very same small language model and lesson as `mini-sft` before it learnt to see, seed 0, 6,000 steps, but nothing is learnt of
-a spread, so that every draw is the same pose), `retrieval` shows the training pose that the reward model likes best. All learn from the sentences and poses that `mini-sft`
-learnt from. `gaussian` is that `mini-sft`, `mini-sft` and `mini-rft` are what ships, `refined` what `generate --refine` makes of
+a spread, so that every draw is the same pose), `retrieval` shows the training pose that the reward model likes best. All learn from the
+sentences and poses that `mini-sft` learnt from. `gaussian` is that `mini-sft`, `mini-sft` and `mini-rft` are what ships, `refined` what `generate --refine` makes of
 their poses. Text to pose, the same 1,000 sentences about test subjects.
 """
 
