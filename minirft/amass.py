@@ -9,7 +9,7 @@ import numpy as np
 import roma
 import torch
 
-from .body import InputError
+from .errors import InputError
 from .files import read_arrays
 
 COLUMNS = 156  # axis-angles of 52 joints

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .body import InputError, to_axis_angle
+from .body import to_axis_angle
 from .data import SHOWN, to_picture
+from .errors import InputError
 from .files import save_npz
 from .fit import camera, landmarks, misfit, refine, refine_to_words
 from .prior import PosePrior

@@ -16,8 +16,8 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import cached_file
 
-from .body import InputError
 from .data import POSE
+from .errors import InputError, in_short
 
 HERE = "\ue000"  # of no language: what no chat template changes
 
@@ -158,7 +158,7 @@ def load_backbone(name, *, four_bit=True, device="cpu"):
         if tokenizer.chat_template is None:  # older checkpoints keep it in a file of the processor
             tokenizer.chat_template = json.loads(Path(cached_file(name, "chat_template.json")).read_text())["chat_template"]
     except Exception as error:  # whatever the libraries raise of hubs, files and versions
-        raise InputError(f"{name}: cannot be loaded as a vision-language model ({' '.join(str(error).split())[:300]})") from None
+        raise InputError(f"{name}: cannot be loaded as a vision-language model ({in_short(error)})") from None
     odd = [layer.in_features for layer in model.modules() if type(layer).__name__ == "Linear4bit" and layer.in_features % 64]
     if odd and device == "cpu":  # bitsandbytes 0.50 gives other weights back than it was given
         raise InputError(f"{name}: has layers of {odd[0]} inputs, no multiple of 64, which four bits on a CPU get wrong; load it without")

@@ -17,6 +17,8 @@ import numpy as np
 import roma
 import torch
 
+from .errors import InputError, in_short
+
 JOINT_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
     "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
@@ -34,10 +36,6 @@ SMPL_ARRAYS = {
 # The repository's data/ in a clone, its copy inside the package in an installed wheel.
 DATA = next(p for p in (Path(__file__).parent / "_data", Path(__file__).parent.parent / "data")
             if p.exists() or p.name == "data")
-
-
-class InputError(ValueError):
-    """Something the user gave cannot be used: the value, the rule, the way out, in one line."""
 
 
 class Body:
@@ -107,7 +105,7 @@ def load_body(path=None):
             arrays = _read_npz(file) if file.peek(2)[:2] == b"PK" else _read_pickle(file)
         _check_arrays(arrays)
     except Exception as error:  # a broken zip or pickle raises whatever its broken part happens to
-        reason = " ".join(str(error).split())[:300]
+        reason = in_short(error)
         raise InputError(f"{path}: no SMPL body: {reason or type(error).__name__}; {way_out}") from None
     return Body(arrays, name)
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from transformers.utils import logging
 
-from .body import DATA, InputError
+from .body import DATA
+from .errors import InputError, in_short
 from .head import PoseHead
 from .vision import CHANNELS, LANDMARKS
 
@@ -63,7 +64,7 @@ class Checkpoint:
                     policy.sees = about.get("sees")
                 policy.base = folder.name if folder.resolve().parent == DATA.resolve() else str(folder.resolve())
         except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise InputError(f"{folder}: not a complete checkpoint: {' '.join(str(error).split())[:300]}") from None
+            raise InputError(f"{folder}: not a complete checkpoint: {in_short(error)}") from None
         return policy.to(device).eval()
 
     def _load_adapters(self, folder, names):

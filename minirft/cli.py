@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from . import captions, machine, published
-from .body import DATA, InputError, load_body
+from . import captions, machine, mix, published
+from .body import DATA, load_body
 from .data import check_words, load_poses, read_prompts
+from .errors import InputError
 from .files import save_npz, write_json
 from .motion import read_folder, read_names
 from .options import build_parser
@@ -312,10 +313,10 @@ def _album(arguments):
 
 
 def _own(arguments, see, encoder):
-    """The published.Mix of --data, None where none is given; what it holds is said, and written beside the run."""
+    """The mix.Mix of --data, None where none is given; what it holds is said, and written beside the run."""
     if not arguments.data:
         return None
-    samples, lines = published.to_learn(arguments.data, see=see)
+    samples, lines = mix.to_learn(arguments.data, see=see)
     print("\n".join(lines))
     out = Path(arguments.out) / "data.json"
     about = {"data": arguments.data, "share": arguments.data_share, "found": lines}
@@ -323,7 +324,7 @@ def _own(arguments, see, encoder):
         raise InputError(f"{out}: the run learnt from {before['data']} with share {before['share']}; go on with that, or use another --out")
     if not out.with_name("metrics.jsonl").exists():  # else there is a run already, which goes on or is left alone
         write_json(out, about)
-    return published.Mix(samples, arguments.data_share, Eyes(see, encoder))
+    return mix.Mix(samples, arguments.data_share, Eyes(see, encoder))
 
 
 def _encoder(arguments):

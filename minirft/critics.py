@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from . import captions, head, hygrpo, rewards
-from .body import InputError, procrustes
+from .body import procrustes
+from .errors import InputError
 from .prior import PosePrior
 from .retrieval import REWARDING, Panel, SentenceEncoder
 from .rollout import Tokens, spread

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from . import captions
-from .body import DATA, InputError, flip_pose, to_matrix
+from .body import DATA, flip_pose, to_matrix
+from .errors import InputError
 from .files import load_npz
 
 POSE = "<POSE>"

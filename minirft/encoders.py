@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import VitPoseBackbone, VitPoseBackboneConfig
 
-from .body import InputError
+from .errors import InputError, in_short
 from .vision import crop_person
 
 # ImageNet's, which these networks take off the colours and divide them by.
@@ -39,7 +39,7 @@ class ViTEncoder:
             self._network = VitPoseBackbone(config).eval().requires_grad_(False)
             self._network.load_state_dict(_renamed(weights))
         except (KeyError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: no ViTPose backbone ({' '.join(str(error).split())[:300]})") from None
+            raise InputError(f"{path}: no ViTPose backbone ({in_short(error)})") from None
         self.name, self.shape = Path(path).name, ((HEIGHT // PATCH) * (WIDTH // PATCH), width)
 
     @torch.no_grad()
@@ -58,7 +58,7 @@ def _read(path):
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read as weights ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{path}: cannot be read as weights ({in_short(error, 200)})") from None
     except pickle.UnpicklingError:
         raise InputError(f"{path}: holds more than weights, which is not run; where you trust it, save its state_dict alone with "
                          "safetensors.torch.save_file and pass that") from None

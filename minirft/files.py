@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minirft.body import InputError
+from minirft.errors import InputError, in_short
 
 KINDS = {"float": "fiu", "int": "iu", "str": "U", "bool": "b"}  # numpy's dtype kinds that a reader takes for each
 
@@ -127,7 +127,7 @@ def read_arrays(path, names=None):
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; give an npz file") from error
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on broken or hostile files
-        reason = f"it is something else, or cut short ({' '.join(str(error).split())[:100]})"
+        reason = f"it is something else, or cut short ({in_short(error, 100)})"
         if "allow_pickle" in str(error):
             reason = (f"{at} holds Python objects, and to unpickle them would run what they name; if you trust whom it is from, write it "
                       "anew: d = dict(numpy.load(FILE, allow_pickle=True)); numpy.savez(FILE, **{k: numpy.array(v.tolist()) "

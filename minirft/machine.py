@@ -10,6 +10,8 @@ from importlib.metadata import version
 
 import torch
 
+from .errors import in_short
+
 
 @dataclass(frozen=True)
 class Dial:
@@ -78,5 +80,5 @@ def _four_bits():
         weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)).to(device)
         back = dequantize_4bit(*quantize_4bit(weight, quant_type="nf4"))
     except Exception as error:  # a library that was built for another card or driver
-        return f"no ({' '.join(str(error).split())[:200]})"
+        return f"no ({in_short(error, 200)})"
     return f"yes, on {device} (a random matrix comes back within {(back - weight).norm() / weight.norm():.0%})"

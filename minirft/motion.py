@@ -16,7 +16,8 @@ import torch
 from tqdm import tqdm
 
 from minirft import amass
-from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, canonical_yaw, load_body, to_axis_angle
+from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, canonical_yaw, load_body, to_axis_angle
+from minirft.errors import InputError
 from minirft.mocap import read_amc, read_bvh, read_text
 
 SUFFIXES = (".bvh", ".amc")

@@ -5,8 +5,8 @@ import contextlib
 
 import torch
 
-from .body import InputError
 from .data import SEE
+from .errors import InputError
 from .machine import DIAL
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .body import InputError, canonical_yaw, to_matrix
+from .body import canonical_yaw, to_matrix
 from .data import ANSWERS, POSE, SHOWN, Sample, to_picture
+from .errors import InputError
 from .files import read_arrays
 from .published import SPLITS, Found, read_json
 from .vision import BlazePose, Person, Region, crop_person, open_photo, tokens

@@ -16,9 +16,10 @@ from transformers import (AutoImageProcessor, AutoTokenizer, CLIPVisionConfig, L
 
 from . import head as gaussian
 from .backbones import Backbone, load_backbone
-from .body import DATA, InputError
+from .body import DATA
 from .checkpoint import Checkpoint, quiet
 from .data import POSE
+from .errors import InputError
 from .head import PoseHead
 from .reading import Reader
 from .rollout import Rollout, Scores, spread, to_pose

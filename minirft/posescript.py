@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from . import amass, captions
-from .body import InputError, canonical_yaw, load_body
+from .body import canonical_yaw, load_body
 from .data import ANSWERS, QUESTIONS, Sample
+from .errors import InputError
 from .published import DATASETS, SPLITS, Found, read_json
 
 LISTING = "ids_2_dataset_sequence_and_frame_index{}.json"  # {id: ["AMASS", sequence, frame]}

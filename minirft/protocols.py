@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .body import InputError
+from .errors import InputError
 from .evaluate import MISSING_MM, pa_mpjpe_mm
 from .photos import Eyes
 from .published import DATASETS, FIGURES, Disk, survey

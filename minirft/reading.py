@@ -4,8 +4,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .backbones import count_positions
-from .body import InputError
 from .data import Picture
+from .errors import InputError
 from .rollout import Tokens, spread
 from .vision import Projector, stack_pictures
 

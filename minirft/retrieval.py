@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
-from .body import DATA, InputError, to_6d
+from .body import DATA, to_6d
+from .errors import InputError, in_short
 
 BUCKETS = 8192  # of hashed word pairs
 PAIRS = torch.triu_indices(24, 24, offset=1)  # of joints
@@ -100,7 +101,7 @@ class Retriever(nn.Module):
                 retriever.model.load_state_dict({k: file.get_tensor(k).float() for k in file.keys()})
                 retriever.about = json.loads((file.metadata() or {}).get("about", "{}"))
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise InputError(f"{path}: no {kind} ({' '.join(str(error).split())[:200]})") from None
+            raise InputError(f"{path}: no {kind} ({in_short(error, 200)})") from None
         return retriever.eval().requires_grad_(False)
 
     def save(self, path):
@@ -151,7 +152,7 @@ class SentenceEncoder:
             pooling = cached_file(name, "1_Pooling/config.json", _raise_exceptions_for_missing_entries=False)
             self.first = pooling is not None and json.loads(Path(pooling).read_text())["pooling_mode_cls_token"]
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{name}: no sentence encoder ({' '.join(str(error).split())[:200]})") from None
+            raise InputError(f"{name}: no sentence encoder ({in_short(error, 200)})") from None
 
     @torch.no_grad()
     def embed_text(self, sentences):

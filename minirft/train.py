@@ -16,9 +16,10 @@ from torch import nn
 from tqdm import tqdm
 
 from . import captions
-from .body import InputError, to_6d
+from .body import to_6d
 from .critics import average_rewards, give_rewards, rft_loss, weigh
 from .data import Picture, grow, image_sample, talk_sample, text_sample
+from .errors import InputError
 from .evaluate import exam_samples
 from .lesson import Specialist, pose_losses, teach_to_read
 from .rollout import to_pose
@@ -79,7 +80,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
     """Teach the policy to answer sentences with poses. Writes out/metrics.jsonl and the checkpoint out/last.
 
     poses, validation: (M, 24, 3, 3) rotations; body: whose joints the sentences speak of; album, validation_album: an Album or
-    None; own: a published.Mix of ready samples, or None. Returns the policy.
+    None; own: a mix.Mix of ready samples, or None. Returns the policy.
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
@@ -147,7 +148,7 @@ def fresh_samples(poses, body, weights, count, config, step, album=None, see=Non
     """The samples of one step, pictures and talk among them, the same for the same seed and step.
 
     album: an Album from which some of the pictures are, or None; see: what the policy sees of them, one of data.SEE; own: a
-    published.Mix, whose share of them is ready, or None.
+    mix.Mix, whose share of them is ready, or None.
     """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     rng = random.Random(f"{config.seed}/{step}")
@@ -302,7 +303,7 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
     """Align the policy by reward with HyGRPO. Writes out/metrics.jsonl and the checkpoint out/last.
 
     policy: a PosePolicy without an adapter `rft`; as it stands it is the reference. poses: (M, 24, 3, 3), of which the
-    questions speak; album: an Album of pictures to ask about, or None; own: a published.Mix, or None. look: look(policy, step)
+    questions speak; album: an Album of pictures to ask about, or None; own: a mix.Mix, or None. look: look(policy, step)
     every `look_every` steps; the metrics it returns are logged.
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """

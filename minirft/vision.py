@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import nn
 
-from .body import InputError
+from .errors import InputError, in_short
 from .files import fetch_from_wheel
 
 WHEEL = "mediapipe==0.10.14"
@@ -88,7 +88,7 @@ def open_photo(path):
                 image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
             return image.convert("RGB")
     except Exception as error:  # Pillow raises a dozen kinds on broken or hostile files
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        reason = getattr(error, "strerror", None) or in_short(error, 200)
         raise InputError(f"{path}: cannot be read as a picture ({reason}); give a jpg or png, of a video one frame") from None
 
 

@@ -43,8 +43,9 @@ from PIL import Image
 import minirft
 from minirft import PosePolicy, captions, fit, load_body
 from minirft.answer import pose_person
-from minirft.body import InputError, from_6d, to_axis_angle, to_matrix
+from minirft.body import from_6d, to_axis_angle, to_matrix
 from minirft.data import check_words
+from minirft.errors import InputError
 from minirft.evaluate import Instruments, ask, exam_samples, measure, mpjpe_mm
 from minirft.prior import PosePrior
 from minirft.render import draw_over, photo_sheet, pose_sheet

@@ -35,8 +35,9 @@ from PIL import Image
 from torch.nn.functional import gelu
 
 from minirft import PosePolicy, fit, head, rewards
-from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, load_body, procrustes, to_6d, to_matrix
+from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, load_body, procrustes, to_6d, to_matrix
 from minirft.data import Picture, load_poses
+from minirft.errors import InputError
 from minirft.evaluate import calibration, mpjpe_mm
 from minirft.prior import PosePrior
 from minirft.render import draw_over, mesh_image

@@ -8,8 +8,9 @@ from PIL import Image
 
 from minirft import answer
 from minirft.answer import answer_photo, pick, write_meshes
-from minirft.body import DATA, InputError, to_6d, to_matrix
+from minirft.body import DATA, to_6d, to_matrix
 from minirft.data import load_poses
+from minirft.errors import InputError
 from minirft.fit import camera, landmarks, misfit
 from minirft.policy import PosePolicy
 

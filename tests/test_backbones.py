@@ -18,10 +18,11 @@ from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_stri
 
 from minirft import train
 from minirft.backbones import FAMILIES, load_backbone
-from minirft.body import DATA, InputError
+from minirft.body import DATA
 from minirft.cli import main
 from minirft.critics import Critics
 from minirft.data import POSE, Picture
+from minirft.errors import InputError
 from minirft.policy import PosePolicy
 from minirft.rollout import Tokens
 from minirft.smol import fetch_smol

@@ -12,8 +12,9 @@ import smplx
 import torch
 from scipy.sparse import csc_matrix
 
-from minirft.body import (DATA, JOINT, JOINT_NAMES, MIRROR, PARENTS, InputError, _smplx_model, canonical_yaw, flip_pose,
+from minirft.body import (DATA, JOINT, JOINT_NAMES, MIRROR, PARENTS, _smplx_model, canonical_yaw, flip_pose,
                           from_6d, load_body, to_6d, to_axis_angle, to_matrix)
+from minirft.errors import InputError
 
 BODY = load_body()
 WIDE = torch.tensor([-1.0, 1.0, 1.0])  # the mirror in the plane x = 0

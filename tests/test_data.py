@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from minirft import captions, data
-from minirft.body import DATA, InputError
+from minirft.body import DATA
+from minirft.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.functional import conv2d, gelu, layer_norm, linear
 
-from minirft.body import InputError
 from minirft.encoders import MEAN, STD, ViTEncoder
+from minirft.errors import InputError
 from minirft.vision import Person, Region, crop_person
 
 WIDTH, HEADS = 160, 2  # of ViTPose's 80 numbers a head

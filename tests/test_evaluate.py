@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from minirft import evaluate
-from minirft.body import DATA, JOINT, InputError, to_6d
+from minirft.body import DATA, JOINT, to_6d
 from minirft.data import SHOWN, PoseSet, load_poses, to_picture
+from minirft.errors import InputError
 from minirft.files import write_json
 from minirft.policy import PosePolicy
 from minirft.prior import PosePrior

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from minirft.body import InputError
+from minirft.errors import InputError
 from minirft.files import load_npz, save_npz, write_atomic, write_json
 
 POSES = {"pose": ("float", "M", 72), "clip": ("str", "M")}

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from minirft.body import JOINT, InputError, load_body, to_matrix
+from minirft.body import JOINT, load_body, to_matrix
+from minirft.errors import InputError
 from minirft.motion import read_folder, read_motion, read_names
 
 BODY = load_body()

@@ -8,8 +8,9 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from minirft.body import DATA, InputError
+from minirft.body import DATA
 from minirft.data import POSE, Picture
+from minirft.errors import InputError
 from minirft.policy import PosePolicy, _take
 from minirft.rollout import Tokens, to_pose
 

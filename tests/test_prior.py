@@ -8,7 +8,8 @@ import roma
 import torch
 
 from minirft import captions
-from minirft.body import DATA, JOINT, JOINT_NAMES, InputError, canonical_yaw, from_6d, to_6d, to_axis_angle, to_matrix
+from minirft.body import DATA, JOINT, JOINT_NAMES, canonical_yaw, from_6d, to_6d, to_axis_angle, to_matrix
+from minirft.errors import InputError
 from minirft.files import load_npz
 from minirft.prior import PosePrior
 

@@ -9,9 +9,10 @@ import torch
 from test_published import people, posescript_v2, rpe_entry, threedpw, write
 
 from minirft import protocols
-from minirft.body import DATA, InputError, load_body, to_matrix
+from minirft.body import DATA, load_body, to_matrix
 from minirft.cli import main
 from minirft.data import Sample
+from minirft.errors import InputError
 from minirft.policy import PosePolicy
 from minirft.protocols import FIGURES, PROTOCOLS
 

@@ -17,9 +17,11 @@ import torch
 from PIL import Image
 
 from minirft import amass, captions, files, published, rewards, train
-from minirft.body import DATA, JOINT, InputError, canonical_yaw, load_body, to_matrix
+from minirft.body import DATA, JOINT, canonical_yaw, load_body, to_matrix
 from minirft.cli import main
 from minirft.data import POSE, load_poses
+from minirft.errors import InputError
+from minirft.mix import Mix, to_learn
 from minirft.photos import Eyes, Photo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -610,7 +612,7 @@ def test_only_training_splits_are_learnt_from_and_what_is_not_is_said(tmp_path):
     posescript_v2(tmp_path)
     threedpw(tmp_path, people())
     (tmp_path / "mine.jsonl").write_text('{"question": "Hello?", "answer": "Hi."}\n')
-    samples, lines = published.to_learn(tmp_path, see="features")
+    samples, lines = to_learn(tmp_path, see="features")
     assert sorted(s.key for s in samples) == ["0", "0", "0", "0", "3", "3", "3", "mine.jsonl, line 1"]
     assert sum("not a training split" in line for line in lines) == 4  # empty ones have nothing to leave out
 
@@ -619,17 +621,17 @@ def test_pictures_are_learnt_from_by_who_looks_at_them(tmp_path):
     threedpw(tmp_path, people(), "3dpw_train.npz")
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A bus."}]
     write(tmp_path / "llava_instruct_150k.json", [{"id": "a", "image": "image_00000.jpg", "conversations": turns}])
-    taken = {see: sorted(s.task for s in published.to_learn(tmp_path, see=see)[0]) for see in ("features", "pixels")}
+    taken = {see: sorted(s.task for s in to_learn(tmp_path, see=see)[0]) for see in ("features", "pixels")}
     assert taken == {"features": ["image"] * 3, "pixels": ["image"] * 3 + ["talk"]}
     with pytest.raises(InputError, match="nothing to learn from"):
-        published.to_learn(tmp_path, see=None)
+        to_learn(tmp_path, see=None)
 
 
 def test_a_mix_draws_its_share_and_every_task_equally_often(tmp_path):
     posescript_v2(tmp_path)
     (tmp_path / "mine.jsonl").write_text('{"question": "Hello?", "answer": "Hi."}\n')
-    samples, _ = published.to_learn(tmp_path, see=None)
-    mix = published.Mix(samples, 0.25, Eyes(None))
+    samples, _ = to_learn(tmp_path, see=None)
+    mix = Mix(samples, 0.25, Eyes(None))
     drawn = [mix.draw(40, random.Random(i)) for i in range(50)]
     assert 0.2 < sum(map(len, drawn)) / 2000 < 0.3
     talk = sum(s.task == "talk" for part in drawn for s in part) / sum(map(len, drawn))
@@ -642,7 +644,7 @@ def test_a_batch_holds_ready_samples_beside_generated_ones_the_same_for_a_seed(t
     body, config = load_body(), train.SFTConfig()
     poses = torch.eye(3).expand(4, 24, 3, 3)
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
-    mix = published.Mix(published.to_learn(tmp_path, see=None)[0], 0.5, Eyes(None))
+    mix = Mix(to_learn(tmp_path, see=None)[0], 0.5, Eyes(None))
     one, same, without = (train.fresh_samples(poses, body, weights, 40, config, 7, own=own) for own in (mix, mix, None))
     ready = [s for s in one if s.key]
     assert len(one) == len(without) == 40 and 10 <= len(ready) <= 30 and not any(s.key for s in without)
@@ -731,7 +733,7 @@ def test_sft_on_pictures_of_a_dataset_looks_at_them(tmp_path, small, monkeypatch
 
 def test_a_text_without_statements_ties_the_verifiable_reward(tmp_path):
     posescript_v2(tmp_path)
-    sample = published.to_learn(tmp_path, see=None)[0][0]
+    sample = to_learn(tmp_path, see=None)[0][0]
     holds = torch.rand(1, 5, len(captions.STATEMENTS)) < 0.5
     assert rewards.verifiable(holds, [sample.statements]).unique().tolist() == [0.0]
 

@@ -11,7 +11,8 @@ import torch
 import trimesh
 from PIL import Image
 
-from minirft.body import JOINT, InputError, to_matrix
+from minirft.body import JOINT, to_matrix
+from minirft.errors import InputError
 from minirft.render import (SHEET_LIMIT, camera_axes, draw_over, mesh_image, photo_sheet, pose_sheet, rasterise,
                             skeleton_axes, write_mesh)
 

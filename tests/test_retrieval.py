@@ -10,9 +10,10 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from minirft import captions
-from minirft.body import DATA, InputError, load_body, to_axis_angle
+from minirft.body import DATA, load_body, to_axis_angle
 from minirft.critics import Critics
 from minirft.data import load_poses
+from minirft.errors import InputError
 from minirft.prior import PosePrior
 from minirft.retrieval import KINDS, REWARDING, Panel, Retriever, SentenceEncoder, recall
 

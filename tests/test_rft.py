@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from minirft import captions, critics, evaluate, rewards, train
-from minirft.body import InputError, load_body
+from minirft.body import load_body
 from minirft.critics import Critics
 from minirft.data import Sample
+from minirft.errors import InputError
 from minirft.policy import PosePolicy
 from minirft.train import RFTConfig
 

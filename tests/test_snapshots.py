@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from minirft import snapshots
-from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, InputError, from_6d, to_6d
+from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, from_6d, to_6d
 from minirft.data import load_poses
+from minirft.errors import InputError
 from minirft.fit import misfit
 from minirft.render import rasterise
 from minirft.snapshots import (HIPS, LIMB_OF, TENSORS, exam_album, lean, load_album, make_album, photograph,

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from minirft import captions, train
-from minirft.body import InputError, from_6d
+from minirft.body import from_6d
+from minirft.errors import InputError
 from minirft.lesson import Specialist, pose_losses
 from minirft.policy import PosePolicy
 from minirft.snapshots import simulate_landmarks

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from minirft import files, vision
-from minirft.body import InputError
+from minirft.errors import InputError
 from minirft.vision import (ANCHORS, FILES, NAMES, BlazePose, Person, Region, crop_person, fetch_blazepose, open_photo,
                             tokens)
 

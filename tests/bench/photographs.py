@@ -34,8 +34,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from minirft.body import InputError, load_body
+from minirft.body import load_body
 from minirft.data import SHOWN, to_picture
+from minirft.errors import InputError
 from minirft.evaluate import BOTH, DRAWS, MISSING_MM, SAME_TWELVE, TWELVE, hip_mpjpe_mm, pa_mpjpe_mm
 from minirft.files import write_atomic, write_json
 from minirft.fit import misfit, refine

@@ -1,0 +1,39 @@
+"""Learning from the field's datasets: what of them a policy can use, mixed into what is made up."""
+
+from collections import defaultdict
+
+from .data import POSE
+from .errors import InputError
+from .published import DATASETS, survey
+
+
+def to_learn(root, *, see):
+    """Samples to train on under a folder, and lines that say what was taken and what was not: training splits alone, and no pictures
+    that a policy which sees by `see` (data.SEE, None: not at all) cannot use. Raises InputError where nothing is left."""
+    samples, lines = [], []
+    for found in survey(root, [name for name in DATASETS if name not in ("AMASS", "RPE")]):
+        kept = [s for s in found.samples if (s.pose is not None or POSE not in s.answer)
+                and (s.picture is None or see is not None and (s.picture.person or see != "features"))]
+        why = f"; {len(found.samples) - len(kept):,} have no pose, or a picture that this policy does not look at"
+        if found.part != "train":
+            kept, why = [], "; not a training split"
+        lines += [*found.lines(), f"    {len(kept):,} of them to learn from{why * (len(kept) < len(found.samples))}"]
+        samples += kept
+    if not samples:
+        raise InputError(f"{root}: holds nothing to learn from; `minirft data check {root}` says what is there")
+    return samples, lines
+
+
+class Mix:
+    """Ready samples beside generated ones. share: of a batch; the tasks that there are ("text", "image", "talk") are drawn equally often,
+    so that a large dataset drowns no other. eyes: photos.Eyes."""
+
+    def __init__(self, samples, share, eyes):
+        self.share, self.eyes, self.tasks = share, eyes, defaultdict(list)
+        for sample in samples:
+            self.tasks[sample.task].append(sample)
+
+    def draw(self, count, rng):
+        """On average `share` of `count` samples, pictures opened."""
+        taken = sum(rng.random() < self.share for _ in range(count))
+        return [self.eyes.look(rng.choice(self.tasks[rng.choice(sorted(self.tasks))])) for _ in range(taken)]
