@@ -25,9 +25,9 @@ class Critics:
     own: dict  # the user's rewards: name to function(samples, answers, pose, joints)
 
     @classmethod
-    def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING[:1]):
+    def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING):
         """The networks that ship; encoder: a sentence encoder's name in place of the reward models' own text towers; rewarding:
-        the kinds of retrieval models whose mean opinion is the semantic reward, as a rule one."""
+        the kinds of retrieval models whose mean opinion is the semantic reward."""
         model = Panel.load(rewarding)
         return cls(body, model, PosePrior.load(), SentenceEncoder(encoder) if encoder else model, own or {})
 
@@ -116,6 +116,7 @@ class Batch(Tokens):
 
     has_pose: torch.Tensor  # (R,)
     action: torch.Tensor  # (R, K, D)
+    width: torch.Tensor  # (R, K), of the std that each was drawn with
     old_text_logp: torch.Tensor  # (R, T)
     old_pose_logp: torch.Tensor  # (R, K)
     reference_text_logp: torch.Tensor  # (R, T)
@@ -146,10 +147,11 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
     pose_rewards = rewards.total(of_poses, weights).masked_fill(~wants[:, None], config.missing)  # all alike: no signal
     text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, scores.has_pose,
                                           config.group_size, missing=config.missing, scale=config.scale,
-                                          min_std=config.min_std)
+                                          min_std=config.min_std, kinds=len(config.widths))
     rows = scores.has_pose
     tokens = {part.name: getattr(rollout, part.name) for part in fields(Tokens)}
-    return Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows), old_text_logp=scores.text_logp,
+    return Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows),
+                 width=rollout.width.expand(len(rows), -1), old_text_logp=scores.text_logp,
                  old_pose_logp=spread(rollout.pose_logp, rows), reference_text_logp=reference.text_logp,
                  reference_mean=spread(reference.mean, rows), reference_std=spread(reference.std, rows, 1.0),
                  text_advantage=text, pose_advantage=pose if config.algorithm == "hygrpo" else torch.zeros_like(pose))
@@ -159,7 +161,7 @@ def rft_loss(policy, batch, config, *, prompts):
     """HyGRPO's loss on whole prompts of a batch that has `prompts` of them, and what to log."""
     scores = policy.score(batch, temperature=config.temperature)
     rows, (mean, std) = batch.has_pose, (scores.mean, scores.std)
-    pose_logp = head.log_prob(batch.action[rows], mean[:, None], std[:, None])
+    pose_logp = head.log_prob(batch.action[rows], mean[:, None], batch.width[rows][..., None] * std[:, None])
     pose_kl = head.kl(mean, std, batch.reference_mean[rows], batch.reference_std[rows])
     return hygrpo.hygrpo_loss(
         scores.text_logp, spread(pose_logp, rows), old_text_logp=batch.old_text_logp, old_pose_logp=batch.old_pose_logp,

@@ -39,19 +39,23 @@ def group_advantages(rewards, group_size, *, valid=None, scale="group", min_std=
     return scaled.masked_fill(tied, 0.0).flatten().to(rewards.dtype)
 
 
-def hybrid_advantages(answer_rewards, pose_rewards, has_pose, group_size, *, missing, scale="group", min_std=1e-3):
+def hybrid_advantages(answer_rewards, pose_rewards, has_pose, group_size, *, missing, scale="group", min_std=1e-3, kinds=1):
     """F for the answers, and for their poses Delta, over all V = K * (answers with a pose) poses of a prompt.
 
     answer_rewards: (R,); pose_rewards: (R, K), rows without a pose ignored; has_pose: (R,) bool.
-    missing: what an answer without a pose gets in place of its poses' mean reward.
+    missing: what an answer without a pose gets in place of its poses' mean reward. kinds: so many kinds of poses, in turn, each
+    compared with its own alone.
     Returns F (R,), Delta (R, K).
     """
-    poses = pose_rewards.shape[1]
     mean_pose = torch.where(has_pose, pose_rewards.mean(1), missing)
     text = group_advantages(answer_rewards + mean_pose, group_size, scale=scale, min_std=min_std)
-    valid = has_pose[:, None].expand(-1, poses).flatten()
-    pose = group_advantages(pose_rewards.flatten(), group_size * poses, valid=valid, scale=scale, min_std=min_std)
-    return text, pose.view(-1, poses)
+    pose = torch.zeros_like(pose_rewards)
+    for kind in range(min(kinds, pose_rewards.shape[1])):
+        alike = pose_rewards[:, kind::kinds]
+        valid = has_pose[:, None].expand_as(alike).flatten()
+        found = group_advantages(alike.flatten(), group_size * alike.shape[1], valid=valid, scale=scale, min_std=min_std)
+        pose[:, kind::kinds] = found.view_as(alike)
+    return text, pose
 
 
 def clipped(log_ratio, advantage, clip):

@@ -170,12 +170,12 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         return Scores(text_logp, first.any(1), *self.head(at_pose), at_pose)
 
     @torch.no_grad()
-    def sample(self, questions, *, pictures=None, group_size=1, poses_per_answer=1, temperature=1.0, max_tokens=24, micro_batch=None,
-               generator):
+    def sample(self, questions, *, pictures=None, group_size=1, poses_per_answer=1, widths=(1.0,), temperature=1.0, max_tokens=24,
+               micro_batch=None, generator):
         """Draw group_size answers to each question and poses_per_answer poses for each answer that has <POSE>.
 
         The prompt is encoded once and shared by its answers. temperature 0 takes the likeliest token. Only the first
-        <POSE> of an answer counts. micro_batch: questions at once, None for all; what is drawn does not depend on it.
+        <POSE> of an answer counts. widths: shares of the std that its poses are drawn with, in turn. micro_batch: questions at once, None for all; what is drawn does not depend on it.
         Returns a Rollout.
         """
         was_training = self.training
@@ -199,9 +199,10 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         has_pose = (answer == self.pose_id).any(1)
         at_pose = torch.cat(hidden)[has_pose].float()
         mean, std = self.head(at_pose)
-        action = mean[:, None] + std[:, None] * noise[has_pose]  # (A, K, D)
-        pose_logp = gaussian.log_prob(action, mean[:, None], std[:, None])
-        return Rollout(**vars(start) | {"answer": answer, "answer_mask": alive}, action=action, pose_logp=pose_logp,
+        width = std.new_tensor([widths[k % len(widths)] for k in range(poses_per_answer)])  # (K,)
+        action = mean[:, None] + width[:, None] * std[:, None] * noise[has_pose]  # (A, K, D)
+        pose_logp = gaussian.log_prob(action, mean[:, None], width[:, None] * std[:, None])
+        return Rollout(**vars(start) | {"answer": answer, "answer_mask": alive}, action=action, pose_logp=pose_logp, width=width,
                        scores=Scores(text_logp, has_pose, mean, std, at_pose), temperature=temperature)
 
     def _say(self, start, group_size, temperature, chance):

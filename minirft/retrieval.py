@@ -1,8 +1,8 @@
 """Which pose belongs to which sentence: three text-pose retrieval models, two to be pleased and an independent judge.
 
 What is trained against can't also tell whether training helped: a policy soon finds poses that no body takes and one network
-loves. RFT's semantic reward is the reward model's opinion; who chooses or moves single poses (`generate --best-of`, `--refine`)
-asks the mean of it and a second opinion's, since two are fooled together less easily. The judge has another architecture (a bag of words and word pairs and joint positions, where those read in order and
+loves. Two are fooled together less easily: RFT's semantic reward, and what chooses or moves single poses (`generate --best-of`,
+`--refine`), is the mean of the reward model's and a second opinion's. The judge has another architecture (a bag of words and word pairs and joint positions, where those read in order and
 see rotations too), another seed, and has seen other trials of the motion capture; nor was it ever taught to tell one draw from
 another (data/build/retrieval.py). It may be looked at; it never enters a loss, a reward or a choice.
 """
@@ -77,7 +77,7 @@ class Judge(nn.Module):
 
 
 KINDS = {"reward_model": RewardModel, "second_opinion": RewardModel, "judge": Judge}
-REWARDING = ("reward_model", "second_opinion")  # may be pleased; RFT asks the first alone
+REWARDING = ("reward_model", "second_opinion")  # may be pleased
 
 
 class Retriever(nn.Module):

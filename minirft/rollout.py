@@ -46,12 +46,14 @@ class Scores:
 class Rollout(Tokens):
     """What was sampled: Tokens, their Scores at the time, and K poses for each of the A answers with a <POSE>.
 
-    action: (A, K, D) 6D numbers, the pose as the Gaussian drew it; pose_logp: (A, K); temperature of the text.
+    action: (A, K, D) 6D numbers, the pose as the Gaussian drew it; pose_logp: (A, K); width: (K,) shares of its std that these
+    were drawn with; temperature of the text.
     """
 
     scores: Scores
     action: torch.Tensor
     pose_logp: torch.Tensor
+    width: torch.Tensor
     temperature: float
 
     @property

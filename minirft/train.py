@@ -241,8 +241,11 @@ class RFTConfig:
     # Questions a step (N), each a fresh sentence of a fresh pose.
     group_size: int = 2
     # Answers to each question (G); 2 at least, or there is nothing to compare. The mini policy knows few ways to answer.
-    poses_per_answer: int = 64
+    poses_per_answer: int = 96
     # Poses drawn for each answer (K). They cost little once the answer is there; 1 is the paper's algorithm.
+    widths: tuple = (1.0, 0.3, 0.3)
+    # Shares of the policy's std that these are drawn with, in turn, each compared with those as wide. Wide ones teach what to
+    # draw; narrow ones teach the mean pose that they lie close to, with less noise. (1.0,) is the paper's.
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 1.0, "plausible": 0.5,
@@ -265,8 +268,8 @@ class RFTConfig:
     # Share of these that are from the album, if there is one.
     lr: float = 1e-3
     # Peak learning rate of AdamW on the head, reached after `warmup` steps, then a cosine to zero.
-    adapter_lr: float = 3e-4
-    # The same on the adapter: between a fifth of the head's rate and as much.
+    adapter_lr: float = 1e-3
+    # The same on the adapter.
     warmup: int = 10
     # Steps of linear warm-up.
     inner_steps: int = 1
@@ -293,7 +296,7 @@ class RFTConfig:
     def __post_init__(self):
         rules = {"group_size": self.group_size >= 2, "poses_per_answer": self.poses_per_answer >= 1,
                  "algorithm": self.algorithm in ("hygrpo", "grpo"), "pose_ratio": self.pose_ratio in ("joint", "mean"),
-                 "temperature": self.temperature > 0, "inner_steps": self.inner_steps >= 1}
+                 "temperature": self.temperature > 0, "widths": min(self.widths, default=0) > 0, "inner_steps": self.inner_steps >= 1}
         wrong = [f"{name}={getattr(self, name)!r}" for name, holds in rules.items() if not holds]
         if wrong:
             raise InputError(f"{', '.join(wrong)} cannot be; see the comments of RFTConfig")
@@ -328,7 +331,8 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
             rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,
                                     group_size=config.group_size, poses_per_answer=config.poses_per_answer,
-                                    temperature=config.temperature, micro_batch=config.micro_batch)
+                                    temperature=config.temperature, widths=config.widths,
+                                    micro_batch=config.micro_batch)
             given = give_rewards(rollout, policy.decode(rollout), samples, critics)
             batch = weigh(policy, rollout, *given, samples, config)
             metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch)

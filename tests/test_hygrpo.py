@@ -98,6 +98,19 @@ def test_delta_holds_what_the_pose_adds_to_its_answer_and_what_its_answer_adds_t
     torch.testing.assert_close(delta[0], within[0] + pose[0].mean() - of_prompt)
 
 
+def test_poses_of_one_kind_are_compared_among_themselves():
+    g = torch.Generator().manual_seed(4)
+    pose = torch.rand(8, 5, generator=g) + torch.tensor([0.0, 9.0, 9.0, 0.0, 9.0])  # kinds in turn: 0 1 2 0 1
+    has_pose = torch.tensor([1, 1, 0, 1, 1, 1, 1, 1], dtype=torch.bool)
+    _, delta = hygrpo.hybrid_advantages(torch.zeros(8), pose, has_pose, 4, missing=0.0, scale="none", kinds=3)
+    for columns in ([0, 3], [1, 4], [2]):
+        seen = pose[[0, 1, 3]][:, columns]
+        torch.testing.assert_close(delta[[0, 1, 3]][:, columns], seen - seen.mean())
+    assert (delta[2] == 0).all()
+    alone, one = (hygrpo.hybrid_advantages(torch.zeros(8), pose[:, :1], has_pose, 4, missing=0.0, kinds=n)[1] for n in (3, 1))
+    assert torch.equal(alone, one)  # more kinds than poses: the first
+
+
 def test_the_loss_is_the_formula_written_out():
     new, fixed = batch()
     loss, _ = hygrpo.hygrpo_loss(**new, **fixed, group_size=G, clip_text=0.2, clip_pose=0.1, text_beta=0.3, pose_beta=0.7)

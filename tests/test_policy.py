@@ -68,6 +68,15 @@ def test_padding_and_company_change_nothing(policy):
     torch.testing.assert_close(scores.text_logp[0].sum(), alone.text_logp.sum(), rtol=1e-4, atol=1e-4)
 
 
+def test_poses_are_drawn_as_widely_as_asked_and_scored_so(policy):
+    rolled, wide = draw(policy, poses_per_answer=400, widths=(1.0, 0.25)), draw(policy, poses_per_answer=400)
+    off = (rolled.action - rolled.scores.mean[:, None]) / rolled.scores.std[:, None]  # (A, K, D)
+    torch.testing.assert_close(off[:, 1::2].std(1).mean(), torch.tensor(0.25), atol=0.005, rtol=0)
+    assert torch.equal(rolled.action[:, ::2], wide.action[:, ::2]) and rolled.width[:2].tolist() == [1.0, 0.25]
+    dense = torch.distributions.Normal(rolled.scores.mean[:, None], 0.25 * rolled.scores.std[:, None])
+    torch.testing.assert_close(rolled.pose_logp[:, 1::2], dense.log_prob(rolled.action[:, 1::2]).sum(-1), atol=1e-2, rtol=1e-5)
+
+
 def test_input_tokens_are_never_answered(policy):
     rollout = draw(policy, group_size=40, temperature=3.0)
     said = rollout.answer[rollout.answer_mask]

@@ -38,7 +38,7 @@ def batch_of(policy, poses, tools, config, step=0):
     samples = train.fresh_samples(poses, tools.body, weights, config.prompts, config, step)
     rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples],
                             group_size=config.group_size, temperature=config.temperature,
-                            poses_per_answer=config.poses_per_answer, generator=torch.Generator().manual_seed(0))
+                            poses_per_answer=config.poses_per_answer, widths=config.widths, generator=torch.Generator().manual_seed(0))
     given = critics.give_rewards(rollout, policy.decode(rollout), samples, tools)
     return samples, rollout, given, critics.weigh(policy, rollout, *given, samples, config)
 
@@ -202,7 +202,7 @@ def test_an_aligned_model_is_not_aligned_again(poses, tools, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"group_size": 1}, {"poses_per_answer": 0}, {"algorithm": "ppo"}, {"pose_ratio": "sum"},
-                                   {"temperature": 0.0}])
+                                   {"temperature": 0.0}, {"widths": ()}, {"widths": (1.0, 0.0)}])
 def test_a_config_that_cannot_be_says_which_value(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         RFTConfig(**wrong)
@@ -215,7 +215,7 @@ def test_looks_are_logged(poses, tools, tmp_path):
 
 @pytest.mark.slow
 def test_the_verifiable_reward_rises(poses, tools, tmp_path):
-    run(poses, tools, tmp_path / "run", steps=30, prompts=8, poses_per_answer=32, lr=3e-3, talk_share=0.0,
+    run(poses, tools, tmp_path / "run", steps=30, prompts=8, poses_per_answer=32, widths=(1.0,), lr=3e-3, talk_share=0.0,
         reward_weights={"semantic": 0.0, "verifiable": 1.0, "plausible": 0.0, "format": 0.0, "similarity": 0.0})
     paid = [line["verifiable"] for line in lines(tmp_path / "run")]
     assert sum(paid[-8:]) / 8 > sum(paid[:8]) / 8 + 0.05

@@ -4,9 +4,10 @@
     python tests/bench/alignment.py                                                 # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
-sampling and rewards counted; the others take the same number of steps. hygrpo-exact differs from hygrpo in Delta's groups:
-the poses of one answer instead of all of a prompt's. In hygrpo-two the semantic reward is the mean of two
-reward models' opinions, all else as in hygrpo; `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
+sampling and rewards counted; the others take the same number of steps. The others are of an earlier recipe, FORMER: `hygrpo-wide` is
+it (one reward model, and no narrow draws), `grpo` and `hygrpo-k1` differ from that as they say, hygrpo-exact in Delta's groups: the
+poses of one answer instead of all of a prompt's, hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
+`-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
 data/README.md says how they, train.npz and test.npz are made.
@@ -34,12 +35,12 @@ from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.retrieval import REWARDING, Panel
 
-ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
+FORMER = {"widths": (1.0,), "poses_per_answer": 64, "adapter_lr": 3e-4}  # and one reward model: the recipe before narrow draws
+ARMS = {"sft": None, "sft+": None, "grpo": FORMER | {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
-        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}, "hygrpo-exact": {}, "hygrpo-two": {},
-        "sft-refined": None, "hygrpo-two-refined": None}
-ORDER = ("hygrpo", "sft", "sft+", "grpo", "hygrpo-k1", "hygrpo-exact", "hygrpo-two", "sft-refined",
-         "hygrpo-two-refined")  # hygrpo first: its seconds are sft+'s budget
+        "hygrpo-k1": FORMER | {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}, "hygrpo-wide": FORMER,
+        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
+ORDER = ("hygrpo", *(arm for arm in ARMS if arm != "hygrpo"))  # hygrpo first: its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
@@ -60,7 +61,7 @@ def base(seed, out):
 def align(sft, arm, poses, body, *, seed, steps, out):
     """Train one arm; returns the policy and its CPU-seconds. A run that was stopped goes on."""
     config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
-    critics = Critics.load(body, rewarding=REWARDING if arm == "hygrpo-two" else REWARDING[:1])
+    critics = Critics.load(body, rewarding=REWARDING if arm in ("hygrpo", "hygrpo-two") else REWARDING[:1])
     with exact_split() if arm == "hygrpo-exact" else contextlib.nullcontext():
         return timed(train.rft, sft, poses, config, out, critics=critics)
 
@@ -72,7 +73,7 @@ def exact_split():
 
     def of_answer(answer_rewards, pose_rewards, has_pose, group_size, **settings):
         text, _ = of_prompt(answer_rewards, pose_rewards, has_pose, group_size, **settings)
-        del settings["missing"]
+        del settings["missing"], settings["kinds"]
         valid = has_pose[:, None].expand_as(pose_rewards).flatten()
         pose = hygrpo.group_advantages(pose_rewards.flatten(), pose_rewards.shape[1], valid=valid, **settings)
         return text, pose.view_as(pose_rewards)

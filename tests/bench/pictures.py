@@ -20,7 +20,7 @@ from pathlib import Path
 
 import photographs
 import torch
-from alignment import go_on, interval, made_by, stored, timed
+from alignment import FORMER, go_on, interval, made_by, stored, timed
 
 from minirft import train
 from minirft.body import DATA, load_body
@@ -29,17 +29,19 @@ from minirft.data import SEE, load_poses
 from minirft.evaluate import TWELVE, evaluate_pictures, picture_errors
 from minirft.lesson import Specialist, teach_to_read
 from minirft.policy import PosePolicy
+from minirft.retrieval import REWARDING
 from minirft.rollout import to_pose
 from minirft.snapshots import exam_album, load_album
 from minirft.vision import Projector, tokens
 
 ARMS = ("regressor", "sft", "sft+", "rft")
 ABLATION = tuple(f"see-{part}" for part in SEE)
-WITHOUT = {f"rft-no-{name}": name for name in ("joint", "aligned")}  # pictures earn these two rewards and no other
-ORDER = ("rft", "sft", "sft+", "regressor", *WITHOUT, *ABLATION)  # rft first: its seconds are sft+'s budget
+# By the recipe before narrow draws, with one reward model: the weights of rewards left out. Pictures earn these two and no other.
+FORMERLY = {"rft-wide": {}, "rft-no-joint": {"joint": 0.0}, "rft-no-aligned": {"aligned": 0.0}}
+ORDER = ("rft", "sft", "sft+", "regressor", *FORMERLY, *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
 SHARE = 0.5  # of SFT's questions, about pictures
-RFT = {"prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
+RFT = {"prompts": 96, "image_share": 0.3, "poses_per_answer": 64}  # some as many about sentences as without pictures
 PICTURES = 1000
 ABLATION_STEPS = 400
 
@@ -71,10 +73,11 @@ def bench(arguments):
         else:
             if arm == "sft":
                 policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
-            elif arm == "rft" or arm in WITHOUT:
-                weights = train.RFTConfig().reward_weights | ({WITHOUT[arm]: 0.0} if arm in WITHOUT else {})
-                config = train.RFTConfig(seed=seed, reward_weights=weights, **RFT)
-                policy, seconds = timed(train.rft, arguments.sft, poses, config, work, album=album, critics=Critics.load(body))
+            elif arm == "rft" or arm in FORMERLY:
+                weights = train.RFTConfig().reward_weights | FORMERLY.get(arm, {})
+                config = train.RFTConfig(seed=seed, reward_weights=weights, **(FORMER if arm in FORMERLY else {}) | RFT)
+                critics = Critics.load(body, rewarding=REWARDING[:1] if arm in FORMERLY else REWARDING)
+                policy, seconds = timed(train.rft, arguments.sft, poses, config, work, album=album, critics=critics)
             elif arm == "sft+":
                 budget = json.loads((arguments.results / f"{seed}-rft.json").read_text())["cpu_seconds"]
                 policy, seconds = go_on(arguments.sft, poses, body, seed=seed, seconds=budget, out=work, album=album,
