@@ -151,7 +151,7 @@ def main():
     reports = stored(arguments.results, ORDER)
     if not reports:
         parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --album, --test and --out to make some")
-    for arms in (ARMS, ("sft", "rft", *WITHOUT), ABLATION):
+    for arms in (ARMS, ("sft", "rft", *FORMERLY), ABLATION):
         if set(arms) & set(reports):
             print(table(reports, arms), end="\n\n")
     if {"rft", "sft+"} <= set(reports):
