@@ -4,7 +4,7 @@
     python tests/bench/bounds.py                                                            # prints the table
 
 From one SFT model, on 500 sentences about validation subjects, mean poses. `hygrpo` is alignment.py's; `gradient` goes as many steps with the same
-settings, KL, semantic and plausible reward, but differentiates these for its draws (so without the verifiable reward, which has no gradient;
+settings, KL, semantic and plausible reward, but differentiates these for a few draws as wide (so without the verifiable reward, which has no gradient;
 and without talk): what is better there, noise costs. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two: what is
 better there, the policy did not learn; what is not, the reward does not know. The search's settings were chosen on these sentences. Writes data/results/bounds.json.
 """
@@ -30,7 +30,7 @@ from minirft.rewards import plausibility
 from minirft.rollout import to_pose
 
 RESULT = DATA / "results" / "bounds.json"
-DRAWS = 8  # that an exact gradient is averaged over
+DRAWS = 9  # that an exact gradient is averaged over
 ROWS = {"judge, mean recall, %": lambda r: mean_recall(r["judge"]), "reward model, mean recall, %": lambda r: mean_recall(r["reward_model"]),
         "statements never rewarded, %": lambda r: 100 * r["satisfied_unrewarded"], "statements rewarded, %": lambda r: 100 * r["satisfied_rewarded"],
         "plausible, %": lambda r: 100 * r["plausible"], "nearest real pose, mm": lambda r: r["nearest_real_mm"]}
@@ -43,13 +43,15 @@ def follow_gradient(policy, poses, critics, config):
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr}
               for part, lr in ((policy.head, config.lr), (policy.model, config.adapter_lr))]
     optimizer, generator = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.95)), torch.Generator().manual_seed(config.seed)
+    widths = torch.tensor([config.widths[k % len(config.widths)] for k in range(DRAWS)])
     for step in tqdm(range(config.steps), desc="gradient"):
         samples = train.fresh_samples(poses, body, weights, config.prompts, config, step)
         tokens = policy.encode([s.question for s in samples], [s.answer for s in samples])
         with torch.no_grad(), policy.reference():
             reference = policy.score(tokens)
         scores = policy.score(tokens)
-        pose = to_pose(scores.mean[:, None] + scores.std[:, None] * torch.randn(len(samples), DRAWS, 132, generator=generator))
+        noise = widths[:, None] * torch.randn(len(samples), DRAWS, 132, generator=generator)
+        pose = to_pose(scores.mean[:, None] + scores.std[:, None] * noise)
         text = critics.reward_model.embed_text([s.caption for s in samples])[:, None]
         reward = config.reward_weights["semantic"] * (text * critics.reward_model.embed_pose(pose, body.joints(pose))).sum(-1)
         reward = reward + config.reward_weights["plausible"] * plausibility(critics.prior.score(pose))
