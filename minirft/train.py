@@ -241,9 +241,9 @@ class RFTConfig:
     # Questions a step (N), each a fresh sentence of a fresh pose.
     group_size: int = 2
     # Answers to each question (G); 2 at least, or there is nothing to compare. The mini policy knows few ways to answer.
-    poses_per_answer: int = 96
+    poses_per_answer: int = 64
     # Poses drawn for each answer (K). They cost little once the answer is there; 1 is the paper's algorithm.
-    widths: tuple = (1.0, 0.3, 0.3)
+    widths: tuple = (1.0, 0.3)
     # Shares of the policy's std that these are drawn with, in turn, each compared with those as wide. Wide ones teach what to
     # draw; narrow ones teach the mean pose that they lie close to, with less noise. (1.0,) is the paper's.
     algorithm: str = "hygrpo"

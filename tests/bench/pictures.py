@@ -36,12 +36,12 @@ from minirft.vision import Projector, tokens
 
 ARMS = ("regressor", "sft", "sft+", "rft")
 ABLATION = tuple(f"see-{part}" for part in SEE)
-# By the recipe before narrow draws, with one reward model: the weights of rewards left out. Pictures earn these two and no other.
+# By the former recipe: the weights of rewards left out. Pictures earn these two and no other.
 FORMERLY = {"rft-wide": {}, "rft-no-joint": {"joint": 0.0}, "rft-no-aligned": {"aligned": 0.0}}
 ORDER = ("rft", "sft", "sft+", "regressor", *FORMERLY, *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
 SHARE = 0.5  # of SFT's questions, about pictures
-RFT = {"prompts": 96, "image_share": 0.3, "poses_per_answer": 64}  # some as many about sentences as without pictures
+RFT = {"prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
 PICTURES = 1000
 ABLATION_STEPS = 400
 
