@@ -552,10 +552,9 @@ axes.set(xlabel="width of the draws, of the policy's std", ylabel="agreement")
 plt.show()
 
 # %% [markdown]
-# So `minirft rft` draws two poses of three at 0.3 of the std (`widths` in RFTConfig), and scores them by that narrower Gaussian;
-# each is compared with the draws as wide as itself (`kinds` in `hybrid_advantages`), since narrow ones earn more only by being narrow. The
-# wide third teaches what to draw. On 500 sentences about validation subjects that brings the mean pose more of the judge, and leaves
-# more of the draws' variety, at the price of draws that are a little less sure.
+# So `minirft rft` draws every second pose at 0.3 of the std (`widths` in RFTConfig), and scores it by that narrower Gaussian; each
+# is compared with the draws as wide as itself (`kinds` in `hybrid_advantages`), since narrow ones earn more by being narrow alone. The
+# wide half teaches what to draw. The mean pose ends where it would, the draws less alike and less sure: [09_better](09_better.ipynb).
 #
 # ## Rewards of your own
 #

@@ -108,7 +108,7 @@ assert all(a > b for a, b in zip(found, found[1:]))
 # ## Before and after
 #
 # Five rulers, from the one that was trained against to those that no training has seen. `mini-rft` was paid by the reward
-# model, for *rewarded* kinds of statements and for plausibility. The judge and the unrewarded kinds (distances,
+# model and a second one, for *rewarded* kinds of statements and for plausibility. The judge and the unrewarded kinds (distances,
 # directions, whole-body words) were kept from it. Beside each model's mean pose and draws stand the real poses: a
 # ruler on which they score badly measures something else than reality.
 
@@ -193,7 +193,8 @@ assert alignment.interval(gains, "+.1f") == "{:+.1f} ± {:.1f}".format(*interval
 # %% [markdown]
 # ## Which part does what?
 #
-# Short arms (50 steps) from the three SFT models, on sentences about the test subjects, each with one part left out; then what the reward model
+# Short arms (50 steps) from the three SFT models, on sentences about the test subjects, each with one part left out of `hygrpo-wide`, the recipe before
+# it drew close to the mean ([06_hygrpo](06_hygrpo.ipynb)) and asked two reward models; then what the reward model
 # and the others said on the way, of sentences about validation subjects. `python tests/bench/evidence.py` prints the tables and draws the picture.
 
 # %%
@@ -203,7 +204,7 @@ for arm in [arm for arm in evidence.TABLES["Each part left out"] if arm in short
     cells = [alignment.interval([alignment.ROWS[name](r, "samples") for r in rows]) for name in shown]
     print(f"{arm:26s}" + "".join(f"{cell:>14s}" for cell in cells))
 print("of a draw: " + "; ".join(shown))
-assert all(evidence.STEPS == report["steps"] for arm in ("hygrpo", "no KL") for report in short[arm].values())
+assert all(evidence.STEPS == report["steps"] for arm in ("hygrpo-wide", "no KL") for report in short[arm].values())
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), sharex=True)
