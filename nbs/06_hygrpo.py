@@ -554,7 +554,7 @@ plt.show()
 # %% [markdown]
 # So `minirft rft` draws every second pose at 0.3 of the std (`widths` in RFTConfig), and scores it by that narrower Gaussian; each
 # is compared with the draws as wide as itself (`kinds` in `hybrid_advantages`), since narrow ones earn more by being narrow alone. The
-# wide half teaches what to draw. The mean pose ends where it would, the draws less alike and less sure: [09_better](09_better.ipynb).
+# wide half teaches what to draw. The mean pose ends where it would, the draws less alike and less sure ([all tables](../data/results/tables.md)).
 #
 # ## Rewards of your own
 #
