@@ -36,9 +36,7 @@ def main(argv=None):
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *rest: print(f"minirft: warning: {message}", file=sys.stderr)
         try:
-            parser = build_parser(demo=demo, generate=generate, sft=sft, rft=rft, evaluate=evaluate, data=data, album=album, caption=caption,
-                                  doctor=doctor)
-            arguments = parser.parse_args(argv)
+            arguments = build_parser(demo, generate, sft, rft, evaluate, data, album, caption, doctor).parse_args(argv)
             arguments.command(arguments)
             sys.stdout.flush()  # a reader that went away is noticed here; at exit it would be a traceback
             return 0

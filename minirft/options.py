@@ -44,13 +44,14 @@ POSES = "--poses", "a pose file, or the word prior", FILE | {"required": True}
 RESUME = "--resume", "go on with the run in --out", ON
 
 
-def build_parser(**commands):
-    """The parser of the command line. commands: a function of the parsed arguments for each command, its docstring the help."""
+def build_parser(*commands):
+    """The parser of the command line. commands: a function of the parsed arguments for each command, its name and, as help, its docstring."""
+    named = {function.__name__: function for function in commands}
     parser = _Parser(prog="minirft", description="A sentence or a photograph in, a 3D human pose out.")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name, *options):
-        function = commands[name]
+        function = named[name]
         one = parsers.add_parser(name, help=function.__doc__, description=function.__doc__)
         one.set_defaults(command=function)
         for flag, text, settings in options:

@@ -175,7 +175,8 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         """Draw group_size answers to each question and poses_per_answer poses for each answer that has <POSE>.
 
         The prompt is encoded once and shared by its answers. temperature 0 takes the likeliest token. Only the first
-        <POSE> of an answer counts. widths: shares of the std that its poses are drawn with, in turn. micro_batch: questions at once, None for all; what is drawn does not depend on it.
+        <POSE> of an answer counts. widths: shares of the std that its poses are drawn with, in turn. micro_batch: questions at
+        once, None for all; what is drawn does not depend on it.
         Returns a Rollout.
         """
         was_training = self.training

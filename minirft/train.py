@@ -331,8 +331,7 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
             rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,
                                     group_size=config.group_size, poses_per_answer=config.poses_per_answer,
-                                    temperature=config.temperature, widths=config.widths,
-                                    micro_batch=config.micro_batch)
+                                    temperature=config.temperature, widths=config.widths, micro_batch=config.micro_batch)
             given = give_rewards(rollout, policy.decode(rollout), samples, critics)
             batch = weigh(policy, rollout, *given, samples, config)
             metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch)

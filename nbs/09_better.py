@@ -186,7 +186,7 @@ def interval_by_hand(values):
 stored = alignment.stored(alignment.RESULTS)
 judged = alignment.ROWS["judge, mean recall, %"]
 gains = [judged(stored["hygrpo"][s], "mean") - judged(stored["sft+"][s], "mean") for s in stored["sft+"]]
-print("judge, hygrpo over more SFT for the same CPU-seconds, three seeds:", [round(g, 1) for g in gains])
+print("judge, hygrpo over more SFT, which took longer, three seeds:", [round(g, 1) for g in gains])
 print("so", alignment.interval(gains, "+.1f"), "points")
 assert alignment.interval(gains, "+.1f") == "{:+.1f} ± {:.1f}".format(*interval_by_hand(gains))
 

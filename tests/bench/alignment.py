@@ -3,7 +3,7 @@
     python tests/bench/alignment.py --seed 1 --poses train.npz --test test.npz --out WORK    # resumes
     python tests/bench/alignment.py                                                 # prints the table
 
-Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo took,
+Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took,
 sampling and rewards counted; the others take the same number of steps. `hygrpo-narrow` has more draws close to the
 mean. The others are of an earlier recipe, FORMER: `hygrpo-wide` is it (one reward model, no narrow draws), `grpo` and `hygrpo-k1` differ from that as they say, hygrpo-exact in Delta's groups: the
 poses of one answer instead of all of a prompt's, hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
@@ -41,7 +41,7 @@ ARMS = {"sft": None, "sft+": None, "grpo": FORMER | {"algorithm": "grpo"},
         "hygrpo-k1": FORMER | {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
         "hygrpo-narrow": {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
-ORDER = ("hygrpo", *(arm for arm in ARMS if arm != "hygrpo"))  # hygrpo first: its seconds are sft+'s budget
+ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
@@ -151,7 +151,7 @@ def bench(arguments):
             trained = PosePolicy.from_pretrained(sft if arm == "sft-refined" else arguments.out / name / "last")
             policy, seconds = refine(trained.eval(), body), json.loads((arguments.results / f"{name}.json").read_text())["cpu_seconds"]
         elif arm == "sft+":
-            budget = json.loads((arguments.results / f"{seed}-hygrpo.json").read_text())["cpu_seconds"]
+            budget = json.loads((arguments.results / f"{seed}-hygrpo-wide.json").read_text())["cpu_seconds"]
             policy, seconds = go_on(sft, poses, body, seed=seed, seconds=budget, out=work)
         else:
             policy, seconds = align(sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)

@@ -5,7 +5,7 @@
 
 The tables are of the reports of alignment.py, peers.py, pictures.py and speed.py too. Every arm here starts from one of alignment.py's SFT
 models and goes STEPS steps as `hygrpo-wide` does, the former recipe, but for what its name says (`semantic alone`: of what poses earn; words
-earn as ever); those of K go on for the CPU-seconds that it took. `hygrpo` is the recipe that ships. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked at every ten steps, on 300 sentences about validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one
+earn as ever); those of K go on for the CPU-seconds that it took. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked at every ten steps, on 300 sentences about validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one
 that is there is not made again. Four minutes an arm on one core.
 """
 
@@ -54,14 +54,14 @@ ARMS = {arm: FORMER | settings for arm, settings in {
     "pose_beta x 1/4": {"pose_beta": BETA / 4}, "pose_beta x 4": {"pose_beta": BETA * 4},
     # As many answers a step as hygrpo; groups of the paper's size where an answer has one pose.
     "K = 1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "K = 16": {"poses_per_answer": 16},
-}.items()} | {"hygrpo": {}}
+}.items()}
 TABLES = {
     "Each part left out": ("sft", "hygrpo-wide", "no semantic", "no verifiable", "no plausible", "no format, no similarity", "no KL"),
-    "Rewards and the KL": ("sft", "hygrpo", "hygrpo-wide", "no KL", "semantic alone", "semantic alone, no KL"),
+    "Rewards and the KL": ("sft", "hygrpo-wide", "no KL", "semantic alone", "semantic alone, no KL"),
     "Two weights": ("semantic x 1/4", "hygrpo-wide", "semantic x 4", "pose_beta x 1/4", "pose_beta x 4"),
     "Poses an answer, equal CPU-seconds": ("K = 1", "K = 16", "hygrpo-wide"),
 }
-WATCHED = ("hygrpo", "hygrpo-wide", "no KL", "semantic alone", "semantic alone, no KL")
+WATCHED = ("hygrpo-wide", "no KL", "semantic alone", "semantic alone, no KL")
 EQUAL_TIME = ("K = 1", "K = 16")
 RESULTS = DATA / "results" / "evidence"
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # of best-of-N
@@ -71,7 +71,7 @@ def align(arm, poses, body, validation, *, seed, out, budget):
     """Train one arm: the policy, its CPU-seconds, the looks at it on the way. budget: CPU-seconds for those that go by time."""
     def run(steps, out, look=None):
         config = train.RFTConfig(steps=steps, seed=seed, look_every=10, **ARMS[arm])
-        critics = Critics.load(body, rewarding=REWARDING if arm == "hygrpo" else REWARDING[:1])
+        critics = Critics.load(body, rewarding=REWARDING[:1])
         return timed(train.rft, base(seed, out.parents[1]), poses, config, out, critics=critics, look=look)
 
     steps = STEPS
@@ -123,7 +123,7 @@ def bench(arguments):
     body, test, seed = load_body(), load_poses(arguments.test), arguments.seed
     poses = torch.cat([load_poses(arguments.poses).pose, load_poses(DATA / "rare.npz").pose])
     validation = load_poses(arguments.validation).pose
-    for arm in arguments.arms:  # hygrpo first: its seconds are the budget of others
+    for arm in arguments.arms:  # hygrpo-wide first: its seconds are the budget of others
         report, work = path_of(arguments.results, seed, arm), arguments.out / f"{seed}-{slug(arm)}"
         if report.exists():
             continue
