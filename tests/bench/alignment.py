@@ -4,9 +4,9 @@
     python tests/bench/alignment.py                                                 # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took,
-sampling and rewards counted; the others take the same number of steps. `hygrpo-narrow` has more draws close to the
-mean. The others are of an earlier recipe, FORMER: `hygrpo-wide` is it (one reward model, no narrow draws), `grpo` and `hygrpo-k1` differ from that as they say, hygrpo-exact in Delta's groups: the
-poses of one answer instead of all of a prompt's, hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
+sampling and rewards counted, the others take the same number of steps. `grpo`, `hygrpo-k1` and `hygrpo-narrow` differ from `hygrpo`
+as they say; `hygrpo-wide` is its earlier recipe, FORMER (one reward model, no narrow draws), from which hygrpo-exact differs in Delta's groups, the
+poses of one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
@@ -36,9 +36,9 @@ from minirft.prior import PosePrior
 from minirft.retrieval import REWARDING, Panel
 
 FORMER = {"widths": (1.0,), "adapter_lr": 3e-4}  # and one reward model
-ARMS = {"sft": None, "sft+": None, "grpo": FORMER | {"algorithm": "grpo"},
+ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
-        "hygrpo-k1": FORMER | {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
+        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
         "hygrpo-narrow": {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
@@ -62,7 +62,7 @@ def base(seed, out):
 def align(sft, arm, poses, body, *, seed, steps, out):
     """Train one arm; returns the policy and its CPU-seconds. A run that was stopped goes on."""
     config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
-    critics = Critics.load(body, rewarding=REWARDING if arm in ("hygrpo", "hygrpo-narrow", "hygrpo-two") else REWARDING[:1])
+    critics = Critics.load(body, rewarding=REWARDING[:1] if arm in ("hygrpo-wide", "hygrpo-exact") else REWARDING)
     with exact_split() if arm == "hygrpo-exact" else contextlib.nullcontext():
         return timed(train.rft, sft, poses, config, out, critics=critics)
 
