@@ -64,8 +64,8 @@ def small(tokenizer, *, causal=False):
     return alone
 
 
-def real(size, folder, device):
-    """A policy on a model of real dimensions, its random weights quantised as those of a checkpoint are: from the disk."""
+def write(size, folder, device, *, filled=True):
+    """A checkpoint of real dimensions in a folder, of random weights, or where memory alone is asked for of whatever is there."""
     kind, text, eyes = SIZES[size]
     tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
     tokenizer.add_tokens(["<|image_pad|>", "<|video_pad|>", "<|vision_start|>"], special_tokens=True)
@@ -79,10 +79,12 @@ def real(size, folder, device):
         config = Qwen2_5_VLConfig(vision_config=eyes | {"out_hidden_size": text["hidden_size"]}, text_config=text | {"rope_parameters": rope},
                                   image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
                                   vision_start_token_id=ids["<|vision_start|>"], tie_word_embeddings=text["tie_word_embeddings"])
-    with torch.device(device):
-        AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder), AutoImageProcessor.from_pretrained(DATA / "tokenizer").save_pretrained(folder)
-    return PosePolicy.from_backbone(folder, four_bit=True, device=device).checkpoint_gradients()
+    with torch.device(device if filled else "meta"):
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    (model if filled else model.to_empty(device=device)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    images = "CLIPImageProcessor" if kind == "llava" else "Qwen2VLImageProcessor"
+    write_json(Path(folder) / "preprocessor_config.json", {"image_processor_type": images})
 
 
 def questions(tokenizer, count, length):
@@ -199,7 +201,8 @@ def main():
     def fresh():
         if arguments.size != "small":
             with tempfile.TemporaryDirectory() as folder:
-                return real(arguments.size, folder, arguments.device)
+                write(arguments.size, folder, arguments.device)
+                return PosePolicy.from_backbone(folder, device=arguments.device).checkpoint_gradients()
         return PosePolicy(small(tokenizer), tokenizer, PoseHead(SMALL["hidden_size"]), name="small", images=images).to(arguments.device)
 
     if arguments.peer and arguments.size != "small":
