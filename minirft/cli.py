@@ -138,8 +138,8 @@ def generate(arguments):
     for sentence, said in list(zip(sentences, answers))[:PRINTED]:
         print(f"{sentence or photo}\n    {said[0]}")
     if arguments.best_of:
-        chosen = "lie nearest to what is seen in it" if photo else "the reward models like best"
-        print(f"Of {arguments.best_of} poses a {'picture' if photo else 'sentence'}, the {n} that {chosen}.")
+        chosen = "nearest to what is seen in it" if photo else "that the reward models like best"
+        print(f"Of {arguments.best_of} poses a {'picture' if photo else 'sentence'}: the {n} {chosen}.")
     print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {arguments.model}).")
 
 

@@ -2,9 +2,11 @@
 photographs that cost nothing."""
 
 import contextlib
+import importlib
 import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", MPLBACKEND="Agg", TOKENIZERS_PARALLELISM="false")  # before any library reads them
@@ -15,6 +17,19 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def script():
+    """A bench of tests/bench/ by its name, as a module that finds the others beside it."""
+    def load(name):
+        sys.path.insert(0, str(ROOT / "tests" / "bench"))
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.pop(0)
+
+    return load
 
 
 @pytest.fixture(scope="session")

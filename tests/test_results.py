@@ -1,8 +1,6 @@
 """The figures that the README shows are those of the reports that lie in data/results/."""
 
-import importlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,22 +13,13 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "data" / "results"
 
 
-def script(name):
-    """A bench as a module, and the others beside it that it imports."""
-    sys.path.insert(0, str(ROOT / "tests" / "bench"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.pop(0)
-
-
 @pytest.fixture(scope="module")
-def bench():
+def bench(script):
     return script("alignment")
 
 
 @pytest.fixture(scope="module")
-def evidence():
+def evidence(script):
     return script("evidence")
 
 
@@ -50,7 +39,7 @@ def test_the_readmes_tables_are_of_that_page():
     assert len(shown) > 30 and [line for line in shown if line not in page] == []
 
 
-def test_every_arm_about_pictures_was_asked_the_same():
+def test_every_arm_about_pictures_was_asked_the_same(script):
     bench = script("pictures")
     reports = bench.stored(bench.RESULTS, bench.ORDER)
     assert len({report["pictures"] for arm in ("sft", "rft") for report in reports[arm].values()}) == 1
@@ -75,7 +64,7 @@ def test_gains_are_taken_seed_by_seed(bench):
     assert "recall, points: +20.0" in told and "rewarded, points: +10.0" in told and "far: 1.25" in told and "left: 0.50" in told
 
 
-def test_every_short_arm_and_every_peer_was_asked_the_same(evidence):
+def test_every_short_arm_and_every_peer_was_asked_the_same(evidence, script):
     peers = script("peers")
     every = [*evidence.reports_in(evidence.RESULTS).values(), *peers.stored(peers.RESULTS, peers.PEERS).values()]
     for field in ("prompts", "seed", "draws", "body", "joints"):
@@ -89,7 +78,7 @@ def test_every_report_says_how_it_was_made():
         assert {"command", "commit", "machine"} <= set(json.loads(path.read_text())), path
 
 
-def test_an_interval_of_three_is_students():
+def test_an_interval_of_three_is_students(script):
     interval = script("alignment").interval
     stats = pytest.importorskip("scipy.stats")
     values = [60.0, 62.0, 67.0]
@@ -97,7 +86,7 @@ def test_an_interval_of_three_is_students():
     assert interval(values) == f"63.0 ± {(high - low) / 2:.1f}" and interval([1.25], ".2f") == "1.25"
 
 
-def test_a_cvae_learns_to_read(poses, body):
+def test_a_cvae_learns_to_read(poses, body, script):
     peers = script("peers")
     taught = peers.teach_cvae(poses, body, seed=0, steps=40, batch=16)
     pose = taught.generate(["raise both arms", "kneel on both knees"], n=3, seed=0)[0]
@@ -106,6 +95,6 @@ def test_a_cvae_learns_to_read(poses, body):
     assert (body.joints(pose[:, 0]) - body.joints(poses).mean(0)).norm(dim=-1).mean() < 0.3  # metres: no noise any more
 
 
-def test_retrieval_shows_training_poses_the_likest_first(poses, body):
+def test_retrieval_shows_training_poses_the_likest_first(poses, body, script):
     shown = script("peers").retrieve(poses, body).generate(["kneel on both knees"], n=4)[0][0]
     assert all((poses == pose).flatten(1).all(1).any() for pose in shown) and len({pose.sum().item() for pose in shown}) == 4
