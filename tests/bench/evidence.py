@@ -21,6 +21,7 @@ from pathlib import Path
 import alignment
 import bounds
 import matplotlib.pyplot as plt
+import memory
 import peers
 import pictures
 import speed
@@ -203,6 +204,8 @@ def everything(folder=RESULTS):
               "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.FORMERLY)), "### What it looks at", pictures.table(seen, pictures.ABLATION)]
     for path in sorted(RESULTS.parent.glob("speed*.json")):
         parts += ["## Speed: a step of HyGRPO", speed.table(json.loads(path.read_text()))]
+    counted = [json.loads(path.read_text()) for path in sorted(RESULTS.parent.glob("memory-*.json"))]
+    parts += ["## Memory: a step of HyGRPO on models of real size, GiB, counted without a card", memory.table(counted)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from alignment import made_by
 from transformers import (AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, CLIPVisionConfig, LlamaConfig,
-                          LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, Qwen2_5_VLConfig)
+                          LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, Qwen2_5_VLConfig, SmolVLMConfig)
 
 from minirft import policy as policies
 from minirft import train
@@ -42,6 +42,10 @@ SIZES = {  # dimensions of the text model, and of the vision tower: of what is o
                            "vocab_size": 32064, "tie_word_embeddings": False},
                  {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336,
                   "patch_size": 14, "projection_dim": 768}),
+    "smolvlm-2b": ("smolvlm", {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
+                               "vocab_size": 49280, "tie_word_embeddings": False},
+                   {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 378,
+                    "patch_size": 14}),
     # To try the path of the others where there is no card.
     "tiny": ("qwen2_5_vl", {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
                             "vocab_size": 4096, "tie_word_embeddings": True},
@@ -68,11 +72,14 @@ def write(size, folder, device, *, filled=True):
     """A checkpoint of real dimensions in a folder, of random weights, or where memory alone is asked for of whatever is there."""
     kind, text, eyes = SIZES[size]
     tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
-    tokenizer.add_tokens(["<|image_pad|>", "<|video_pad|>", "<|vision_start|>"], special_tokens=True)
+    tokenizer.add_tokens(["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<fake_token_around_image>", "<global-img>"], special_tokens=True)
     ids, text = tokenizer.get_vocab(), text | {"max_position_embeddings": 4096}
     if kind == "llava":
         config = LlavaConfig(vision_config=CLIPVisionConfig(**eyes), text_config=LlamaConfig(**text), image_token_index=ids["<image>"],
                              tie_word_embeddings=text["tie_word_embeddings"])
+    elif kind == "smolvlm":
+        config = SmolVLMConfig(vision_config=eyes, text_config={"model_type": "llama"} | text, scale_factor=3, image_token_id=ids["<image>"],
+                               tie_word_embeddings=text["tie_word_embeddings"])
     else:
         heads = text["hidden_size"] // text["num_attention_heads"] // 2
         rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [heads // 4, heads * 3 // 8, heads * 3 // 8]}
@@ -83,7 +90,7 @@ def write(size, folder, device, *, filled=True):
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
     (model if filled else model.to_empty(device=device)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    images = "CLIPImageProcessor" if kind == "llava" else "Qwen2VLImageProcessor"
+    images = {"llava": "CLIPImageProcessor", "smolvlm": "SmolVLMImageProcessor", "qwen2_5_vl": "Qwen2VLImageProcessor"}[kind]
     write_json(Path(folder) / "preprocessor_config.json", {"image_processor_type": images})
 
 
