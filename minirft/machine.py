@@ -1,6 +1,6 @@
 """What this machine has, which model fits on it, and the one dial that makes it fit: gigabytes of video memory.
 
-The dial's settings and what bases need are reckoned from their sizes; nobody has measured them on a card yet.
+What bases need is counted on models of their size with no weights of worth (tests/bench/memory.py), not measured on a card.
 """
 
 import platform
@@ -30,10 +30,11 @@ class Dial:
 
 
 DIAL = {8: Dial(224, 4, 1, True), 12: Dial(224, 8, 1, True), 16: Dial(336, 8, 2, True), 24: Dial(448, 8, 4, False)}  # by GiB
-# Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower).
-BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98),
-         "llava-hf/llava-1.5-7b-hf": (6.48, 0.58), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76)}
-ROOM = 2.5  # GiB for activations, the cache, adapters and their moments, at the dial's settings
+# Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower); and
+# GiB that a step of HyGRPO adds at --vram 12, of 512 tokens and 32 in each answer.
+BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63, 1.44), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98, 2.08),
+         "llava-hf/llava-1.5-7b-hf": (6.48, 0.58, 2.85), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76, 3.28)}
+CUDA = 0.5  # GiB that it takes for itself
 NF4_BITS = 4.127  # a number, its block's scale quantised too
 
 
@@ -44,9 +45,9 @@ def step_down(vram):
 
 
 def needs(name, four_bit=True):
-    """GiB that a base of BASES needs, reckoned: its weights and ROOM."""
-    quantised, kept = BASES[name]
-    return (quantised * (NF4_BITS if four_bit else 16) + kept * 16) * 1e9 / 8 / 2**30 + ROOM
+    """GiB that a base of BASES needs at --vram 12: its weights, a step and CUDA's own."""
+    quantised, kept, step = BASES[name]
+    return (quantised * (NF4_BITS if four_bit else 16) + kept * 16) * 1e9 / 8 / 2**30 + step + CUDA
 
 
 def report():

@@ -245,7 +245,7 @@ class RFTConfig:
     # Poses drawn for each answer (K). They cost little once the answer is there; 1 is the paper's algorithm.
     widths: tuple = (1.0, 0.3)
     # Shares of the policy's std that these are drawn with, in turn, each compared with those as wide. Wide ones teach what to
-    # draw; narrow ones teach the mean pose that they lie close to, with less noise. (1.0,) is the paper's.
+    # draw; narrow ones teach the mean pose with less noise and leave more of the variety. (1.0,) is the paper's.
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 1.0, "plausible": 0.5,

@@ -255,8 +255,8 @@ plt.show()
 #
 # ## What fits on which card
 #
-# The weights by count, and some room for activations, the cache and what learns. Reckoned, not measured: nobody has put the
-# package on a card yet.
+# The weights, a step of HyGRPO at `--vram 12`, and half a GiB for CUDA. Counted on models of these sizes with nothing learnt
+# (`tests/bench/memory.py`), not measured: nobody has put the package on a card yet.
 
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 2.6))

@@ -35,7 +35,7 @@ def test_what_runs_out_of_memory_is_told_the_way_down(monkeypatch, capsys):
 
 
 def test_four_bits_need_less_and_the_sizes_are_those_of_the_models():
-    for name, (quantised, kept) in BASES.items():
+    for name, (quantised, kept, _) in BASES.items():
         assert needs(name) < needs(name, four_bit=False)
         billions = float(re.search(r"(\d+(\.\d+)?)[Bb]", name)[1])
         assert quantised + kept == pytest.approx(billions, rel=0.3)

@@ -1,10 +1,13 @@
 """The bench that counts memory, against the allocator and by hand."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
 
-from minirft.machine import DIAL, NF4_BITS
+from minirft.body import DATA
+from minirft.machine import BASES, CUDA, DIAL, NF4_BITS, needs
 from minirft.policy import PosePolicy
 
 
@@ -66,3 +69,9 @@ def test_a_step_is_counted_with_its_weights_in_four_bits(memory, tmp_path):
         assert found[vram]["weights"] * 2**30 == pytest.approx(reckoned, rel=0.02)
     assert found[12]["weights"] == found[8]["weights"] < found[8]["step"] < found[12]["step"]
     assert found[8]["weights"] < found[8]["pictures"]
+
+
+@pytest.mark.parametrize(("size", "name"), [*zip(("smolvlm-2b", "qwen-3b", "llava-7b", "qwen-7b"), BASES)])
+def test_the_doctor_says_what_was_counted(size, name):
+    counted = json.loads((DATA / "results" / f"memory-{size}.json").read_text())["dial"]["12"]
+    assert needs(name) == pytest.approx(counted["step"] + CUDA, abs=0.1)
