@@ -5,8 +5,9 @@
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took,
 sampling and rewards counted, the others take the same number of steps. `grpo`, `hygrpo-k1` and `hygrpo-narrow` differ from `hygrpo`
-as they say; `hygrpo-wide` is its earlier recipe, FORMER (one reward model, no narrow draws), from which hygrpo-exact differs in Delta's groups, the
-poses of one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
+as they say. `hygrpo-wide` is its earlier recipe, FORMER (one reward model, no narrow draws), from which hygrpo-exact differs in
+Delta's groups, the poses of one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, the mean of two reward
+models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
