@@ -36,11 +36,13 @@ from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.retrieval import REWARDING, Panel
 
-FORMER = {"widths": (1.0,), "adapter_lr": 3e-4}  # and one reward model
+# The recipe before this one, and the one before that, which had one reward model too.
+VERIFIABLE = {"reward_weights": train.RFTConfig().reward_weights | {"verifiable": 1.0, "joint": 0.5, "aligned": 0.25}, "pose_beta": 1.2e-2}
+FORMER = VERIFIABLE | {"widths": (1.0,), "adapter_lr": 3e-4}
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
-        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
-        "hygrpo-narrow": {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
+        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {}, "hygrpo-verifiable": VERIFIABLE,
+        "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak

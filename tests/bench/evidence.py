@@ -26,7 +26,7 @@ import peers
 import pictures
 import speed
 import torch
-from alignment import BASES, ROWS, base, interval, made_by, mean_recall, table, timed
+from alignment import BASES, ROWS, VERIFIABLE, base, interval, made_by, mean_recall, table, timed
 
 from minirft import train
 from minirft.body import DATA, load_body
@@ -37,8 +37,7 @@ from minirft.policy import PosePolicy
 from minirft.retrieval import REWARDING, Retriever
 
 STEPS = 50
-WEIGHTS = train.RFTConfig().reward_weights
-BETA = train.RFTConfig().pose_beta
+WEIGHTS, BETA = VERIFIABLE["reward_weights"], VERIFIABLE["pose_beta"]
 NO_KL = {"pose_beta": 0.0, "text_beta": 0.0}
 
 
@@ -47,7 +46,7 @@ def without(*names):
 
 
 ARMS = {
-    "hygrpo": {}, "one reward model": {}, "no narrow draws": {"widths": (1.0,)},
+    "hygrpo-verifiable": {}, "one reward model": {}, "no narrow draws": {"widths": (1.0,)},
     "no semantic": without("semantic"), "no verifiable": without("verifiable"), "no plausible": without("plausible"),
     "no format, no similarity": without("format", "similarity"),
     "no KL": NO_KL, "semantic alone": without("verifiable", "plausible"), "semantic alone, no KL": without("verifiable", "plausible") | NO_KL,
@@ -58,13 +57,13 @@ ARMS = {
     "K = 1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "K = 16": {"poses_per_answer": 16},
 }
 TABLES = {
-    "Each part left out": ("sft", "hygrpo", "no semantic", "no verifiable", "no plausible", "no format, no similarity", "no KL",
+    "Each part left out": ("sft", "hygrpo-verifiable", "no semantic", "no verifiable", "no plausible", "no format, no similarity", "no KL",
                             "one reward model", "no narrow draws"),
-    "Rewards and the KL": ("sft", "hygrpo", "no KL", "semantic alone", "semantic alone, no KL"),
-    "Two weights": ("semantic x 1/4", "hygrpo", "semantic x 4", "pose_beta x 1/4", "pose_beta x 4"),
-    "Poses an answer, equal CPU-seconds": ("K = 1", "K = 16", "hygrpo"),
+    "Rewards and the KL": ("sft", "hygrpo-verifiable", "no KL", "semantic alone", "semantic alone, no KL"),
+    "Two weights": ("semantic x 1/4", "hygrpo-verifiable", "semantic x 4", "pose_beta x 1/4", "pose_beta x 4"),
+    "Poses an answer, equal CPU-seconds": ("K = 1", "K = 16", "hygrpo-verifiable"),
 }
-WATCHED = ("hygrpo", "no KL", "semantic alone", "semantic alone, no KL")
+WATCHED = ("hygrpo-verifiable", "no KL", "semantic alone", "semantic alone, no KL")
 EQUAL_TIME = ("K = 1", "K = 16")
 RESULTS = DATA / "results" / "evidence"
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # of best-of-N
@@ -73,7 +72,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)  # of best-of-N
 def align(arm, poses, body, validation, *, seed, out, budget):
     """Train one arm: the policy, its CPU-seconds, the looks at it on the way. budget: CPU-seconds for those that go by time."""
     def run(steps, out, look=None):
-        config = train.RFTConfig(steps=steps, seed=seed, look_every=10, **ARMS[arm])
+        config = train.RFTConfig(steps=steps, seed=seed, look_every=10, **VERIFIABLE | ARMS[arm])
         critics = Critics.load(body, rewarding=REWARDING[:1] if arm == "one reward model" else REWARDING)
         return timed(train.rft, base(seed, out.parents[1]), poses, config, out, critics=critics, look=look)
 
@@ -130,14 +129,14 @@ def bench(arguments):
         report, work = path_of(arguments.results, seed, arm), arguments.out / f"{seed}-{slug(arm)}"
         if report.exists():
             continue
-        budget = json.loads(path_of(arguments.results, seed, "hygrpo").read_text())["cpu_seconds"] if arm in EQUAL_TIME else None
+        budget = json.loads(path_of(arguments.results, seed, "hygrpo-verifiable").read_text())["cpu_seconds"] if arm in EQUAL_TIME else None
         policy, seconds, looks = align(arm, poses, body, validation, seed=seed, out=work, budget=budget)
         measured = evaluate(policy.eval(), test, body=body, name=f"{arm}, SFT seed {seed}")
         config = json.loads((work / "run" / "config.json").read_text())
         measured |= {"cpu_seconds": seconds, "steps": config["steps"], "looks": looks} | made_by()  # of looks, validation subjects
-        if arm == "hygrpo":
+        if arm == "hygrpo-verifiable":
             sft = PosePolicy.from_pretrained(base(seed, arguments.out))
-            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo", policy))}
+            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo-verifiable", policy))}
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(measured, indent=1) + "\n")
 
@@ -157,7 +156,7 @@ def reports_in(folder):
     return {"sft": alignment.stored(alignment.RESULTS)["sft"]} | {arm: rows for arm, rows in found.items() if rows}
 
 
-def differences(reports, arms, against="hygrpo"):
+def differences(reports, arms, against="hygrpo-verifiable"):
     """What each arm has more than `against`, seed by seed, of the mean pose: a line an arm."""
     for arm in [arm for arm in arms if arm in reports and arm != against]:
         pairs = [(reports[arm][seed], reports[against][seed]) for seed in reports[arm] if seed in reports[against]]
@@ -175,8 +174,8 @@ def draw(reports, path):
             ax.plot([look["step"] for look in looks[0]], [statistics.mean(each) for each in zip(*([l[name] for l in look] for look in looks))], label=arm)
         ax.set(title={"unrewarded": "statements never rewarded, %", "plausible": "plausible, %"}.get(name, f"{name.replace('_', ' ')}, mean recall, %"), xlabel="step")
     axes[0].legend(fontsize=7)
-    for policy, style in (("sft", ":"), ("hygrpo", "-")):
-        found = [report["best_of"][policy] for report in reports["hygrpo"].values()]
+    for policy, style in (("sft", ":"), ("hygrpo-verifiable", "-")):
+        found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
         for name, colour in (("reward_model", "C1"), ("judge", "C0"), ("unrewarded", "C2")):
             axes[-1].plot(SIZES, [statistics.mean(each) for each in zip(*([row[name] for row in rows] for rows in found))], style, color=colour, label=f"{name.replace('_', ' ')}, {policy}")
     axes[-1].set(xscale="log", title="best of N draws, %", xlabel="N")
@@ -213,8 +212,8 @@ def best_table(reports):
     """Markdown: N and what the chosen draw is worth, mean over seeds."""
     names = ("reward_model", "judge", "unrewarded", "plausible", "nearest_real_mm")
     lines = ["| of | N | " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * (len(names) + 2) + "|"]
-    for policy in ("sft", "hygrpo"):
-        found = [report["best_of"][policy] for report in reports["hygrpo"].values()]
+    for policy in ("sft", "hygrpo-verifiable"):
+        found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
         lines += [f"| {policy} | {rows[0]['n']} | " + " | ".join(interval([row[name] for row in rows]) for name in names) + " |" for rows in zip(*found)]
     return "\n".join(lines)
 
@@ -228,7 +227,7 @@ def main():
     if arguments.poses:
         bench(arguments)
     reports = reports_in(arguments.results)
-    if "hygrpo" not in reports:
+    if "hygrpo-verifiable" not in reports:
         parser.error(f"{arguments.results} holds no reports; give --poses, --validation, --test and --out to make some")
     page = everything(arguments.results)
     (arguments.results.parent / "tables.md").write_text(page, encoding="utf-8")

@@ -74,8 +74,8 @@ def bench(arguments):
             if arm == "sft":
                 policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
             elif arm == "rft" or arm in FORMERLY:
-                weights = train.RFTConfig().reward_weights | FORMERLY.get(arm, {})
-                config = train.RFTConfig(seed=seed, reward_weights=weights, **(FORMER if arm in FORMERLY else {}) | RFT)
+                settings = FORMER | {"reward_weights": FORMER["reward_weights"] | FORMERLY[arm]} if arm in FORMERLY else {}
+                config = train.RFTConfig(seed=seed, **settings | RFT)
                 critics = Critics.load(body, rewarding=REWARDING[:1] if arm in FORMERLY else REWARDING)
                 policy, seconds = timed(train.rft, arguments.sft, poses, config, work, album=album, critics=critics)
             elif arm == "sft+":
