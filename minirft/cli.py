@@ -97,7 +97,7 @@ def _show_verdict(before, after):
     rows = {f"judge: mean recall at 5, 10, 20 of {EXAM}, %": lambda v: sum(v["judge"]["t2p"].values()) / 3,
             "the same by the reward model": lambda v: sum(v["reward_model"]["t2p"].values()) / 3,
             "never rewarded statements true, %": lambda v: 100 * v["satisfied"]["unrewarded"],
-            "rewarded statements true, %": lambda v: 100 * v["satisfied"]["rewarded"],
+            "statements of other kinds true, %": lambda v: 100 * v["satisfied"]["rewarded"],
             "plausible, %": lambda v: 100 * v["plausible"],
             "mm to the nearest pose of the prior": lambda v: v["nearest_real_mm"]}
     print(f"\n{'':44}{'mean pose':>12}{'':12}{'one draw':>12}\n{'':44}" + f"{'before':>12}{'after':>12}" * 2)

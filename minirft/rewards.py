@@ -9,7 +9,7 @@ import re
 
 import torch
 
-# The kinds of statements (captions.KINDS) that `verifiable` pays for. The others (distance, direction, whole) are never paid
+# The kinds of statements (captions.KINDS) that `verifiable` counts. The others (distance, direction, whole) are never paid
 # for and so tell whether a policy learnt what the words mean or what the reward counts.
 REWARDED = ("angle", "relative", "ground")
 

@@ -249,7 +249,7 @@ class RFTConfig:
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 0.0, "plausible": 0.5,
-                                                          "joint": 1.0, "aligned": 0.5, "format": 0.5, "similarity": 0.1})
+                                                          "joint": 0.5, "aligned": 0.25, "format": 0.5, "similarity": 0.1})
     # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight. What `verifiable` pays
     # for is bought with the statements that it does not see, so it is logged and not paid; raise it where it sees all you want.
     scale: str = "none"
@@ -283,7 +283,7 @@ class RFTConfig:
     # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions.
     text_beta: float = 0.02
     # Weight of the words' KL to the reference, nats per token.
-    pose_beta: float = 2.4e-2
+    pose_beta: float = 1.2e-2
     # Weight of the pose's KL to the reference, nats per pose: small, since 132 dimensions add up.
     clip_norm: float = 1.0
     # Gradients longer than this are scaled down to it.

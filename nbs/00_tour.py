@@ -236,8 +236,8 @@ shown = torch.cat([each.generate(asked, n=3, seed=1)[0] for each in policies.val
 pose_sheet(body, shown, [f"{each} | mean and two draws of mini-sft, then of mini-rft" for each in asked], views=("front",), columns=1)
 
 # %% [markdown]
-# The verdict, over the sentences of the last section. *Satisfied*: of all their statements; the training paid for half of the
-# kinds alone. *Judge*: how often another network, which no training ever asked, finds the sentence's pose among the first five of
+# The verdict, over the sentences of the last section. *Satisfied*: of all their statements, none of which the
+# training counted. *Judge*: how often another network, which no training ever asked, finds the sentence's pose among the first five of
 # all ([04_rewards](04_rewards.ipynb) says why it must be another). *Plausible*: poses that the prior takes for a body's.
 
 # %%

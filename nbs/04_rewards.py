@@ -314,7 +314,7 @@ def align(weights, *, beta, steps):
 
 
 # %% [markdown]
-# First the reward model alone, nothing to hold it. Then the three rewards together, with a KL.
+# First the reward model alone, nothing to hold it. Then with the plausibility reward, and with a KL: what the package pays poses with.
 
 # %%
 def print_ends(log):
@@ -325,8 +325,8 @@ def print_ends(log):
 steps = 50 if FAST else 100
 heads, logs = {}, {}
 heads["reward model alone"], logs["reward model alone"] = align({semantic: 4.0}, beta=0.0, steps=steps)
-recipe = {semantic: 4.0, verifiable: 1.0, plausible: 0.5}  # the package's own
-heads["three rewards, KL"], logs["three rewards, KL"] = align(recipe, beta=0.01, steps=steps)
+recipe = {semantic: 4.0, plausible: 0.5}  # the package's own
+heads["two rewards, KL"], logs["two rewards, KL"] = align(recipe, beta=0.012, steps=steps)
 for name, log in logs.items():
     print(name)
     print_ends(log)
@@ -346,11 +346,11 @@ plt.show()
 # %% [markdown]
 # On the left **reward hacking**, as it happens by default. The red line, the one that was trained on, is at its best; all
 # others fall: the judge finds fewer of the sentences, statements are forgotten, and no body moves like this. On the right, the
-# same number of steps: the two networks go together, and bodies stay bodies. (Look at the green line even so: from two hundred
-# sentences, what nobody pays for gives way a little here too.) To the eye:
+# same number of steps: the two networks go together, bodies stay bodies, and as many statements hold as before, of which none was
+# paid for. To the eye:
 
 # %%
-before, hacked, held = logs["reward model alone"][0], logs["reward model alone"][-1], logs["three rewards, KL"][-1]
+before, hacked, held = logs["reward model alone"][0], logs["reward model alone"][-1], logs["two rewards, KL"][-1]
 assert hacked["reward"] > before["reward"] + 0.05 and hacked["plausible"] < 20 and held["plausible"] > 80
 assert hacked["unrewarded statements"] < min(before["unrewarded statements"] - 2, held["unrewarded statements"])
 if not FAST:  # among few sentences the judge finds nearly all, whatever is done to them
@@ -368,7 +368,8 @@ pose_sheet(body, torch.stack(answers, 1), [f"{s.caption} | mini-sft, hacked, hel
 # %% [markdown]
 # ## What breaks: counting alone
 #
-# The verifier can't be fooled. Is it then safe alone? It says nothing of bodies, and only of some kinds of statements:
+# The verifier can't be fooled, and still it isn't in the recipe above. Let it teach alone. It says nothing of bodies, and only of
+# some kinds of statements:
 
 # %%
 counter, log = align({verifiable: 1.0}, beta=0.0, steps=steps)
@@ -381,8 +382,9 @@ with torch.no_grad():
 pose_sheet(body, bodies, [s.caption for s in samples[:4]], views=("front",), columns=4)
 
 # %% [markdown]
-# No number was cheated, and still the bodies are gone: whatever a reward does not look at is free to drift. Here is what each
-# of them overlooks:
+# No number was cheated, and still the bodies are gone, and so are nearly half of the statements that are not counted: whatever a reward
+# does not look at is free to drift. The package did pay for it, beside the others, until its own benches showed the same drift there
+# in small ([09_better](09_better.ipynb)); now it is logged with weight 0. Here is what each of them overlooks:
 #
 # | reward | can it be fooled? | what it overlooks |
 # |---|---|---|

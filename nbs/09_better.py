@@ -108,8 +108,8 @@ assert all(a > b for a, b in zip(found, found[1:]))
 # ## Before and after
 #
 # Five rulers, from the one that was trained against to those that no training has seen. `mini-rft` was paid by the reward
-# model and a second one, for *rewarded* kinds of statements and for plausibility. The judge and the unrewarded kinds (distances,
-# directions, whole-body words) were kept from it. Beside each model's mean pose and draws stand the real poses: a
+# model and a second one, and for plausibility; not by the judge, and for no statement by itself. *Rewarded* are the kinds that the
+# verifiable reward can pay for (it did so before), *unrewarded* those that no reward has ever counted (distances, directions, whole-body words). Beside each model's mean pose and draws stand the real poses: a
 # ruler on which they score badly measures something else than reality.
 
 # %%
@@ -135,7 +135,7 @@ plt.show()
 assert rulers["judge"](reports["mini-rft, draw"]) > rulers["judge"](reports["mini-sft, draw"])
 
 # %% [markdown]
-# The last two count: nobody paid for them, and they rose as much as what was paid for. So words were learnt, not the ruler.
+# The last two count: nobody ever paid for them, and they rose as what was paid for did. So words were learnt, not the ruler.
 # Real poses lie far below on both networks: they hold much that no sentence mentions; what beats them exaggerates.
 #
 # Where do the two differ most? Numbers are no substitute for looking.
@@ -193,8 +193,8 @@ assert alignment.interval(gains, "+.1f") == "{:+.1f} ± {:.1f}".format(*interval
 # %% [markdown]
 # ## Which part does what?
 #
-# Short arms (50 steps) from the three SFT models, on sentences about the test subjects, each with one part left out of `hygrpo`; then
-# what the reward model and the others said on the way, of sentences about validation subjects. `python tests/bench/evidence.py` prints
+# Short arms (50 steps) from the three SFT models, on sentences about the test subjects, each with one part left out of `hygrpo-verifiable`, the
+# recipe before the one that ships: it paid for statements too, until these arms showed that it had better not. Then what the reward model and the others said on the way, of sentences about validation subjects. `python tests/bench/evidence.py` prints
 # the tables and draws the picture.
 
 # %%
@@ -204,7 +204,7 @@ for arm in [arm for arm in evidence.TABLES["Each part left out"] if arm in short
     cells = [alignment.interval([alignment.ROWS[name](r, "samples") for r in rows]) for name in shown]
     print(f"{arm:26s}" + "".join(f"{cell:>14s}" for cell in cells))
 print("of a draw: " + "; ".join(shown))
-assert all(evidence.STEPS == report["steps"] for arm in ("hygrpo", "no KL") for report in short[arm].values())
+assert all(evidence.STEPS == report["steps"] for arm in ("hygrpo-verifiable", "no KL") for report in short[arm].values())
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), sharex=True)

@@ -4,8 +4,8 @@
     python tests/bench/evidence.py --seed 1 --poses train.npz --validation validation.npz --test test.npz --out WORK   # resumes
 
 The tables are of the reports of alignment.py, peers.py, pictures.py and speed.py too. Every arm here starts from one of alignment.py's
-SFT models and goes STEPS steps as `hygrpo` does, but for what its name says (`semantic alone`: of what poses earn; words earn as ever);
-those of K go on for the CPU-seconds that it took. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked
+SFT models and goes STEPS steps as alignment.py's `hygrpo-verifiable` does, but for what its name says (`semantic alone`: of what poses earn;
+words earn as ever); those of K go on for the CPU-seconds that it took. It is the recipe before the one that ships, which follows from them. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked
 at every ten steps, on 300 sentences about validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one
 that is there is not made again. Four minutes an arm on one core.
 """
@@ -37,7 +37,7 @@ from minirft.policy import PosePolicy
 from minirft.retrieval import REWARDING, Retriever
 
 STEPS = 50
-WEIGHTS, BETA = VERIFIABLE["reward_weights"], VERIFIABLE["pose_beta"]
+WEIGHTS, BETA = VERIFIABLE["reward_weights"], train.RFTConfig().pose_beta
 NO_KL = {"pose_beta": 0.0, "text_beta": 0.0}
 
 
@@ -53,7 +53,7 @@ ARMS = {
     "semantic x 1/4": {"reward_weights": WEIGHTS | {"semantic": WEIGHTS["semantic"] / 4}},
     "semantic x 4": {"reward_weights": WEIGHTS | {"semantic": WEIGHTS["semantic"] * 4}},
     "pose_beta x 1/4": {"pose_beta": BETA / 4}, "pose_beta x 4": {"pose_beta": BETA * 4},
-    # As many answers a step as hygrpo; groups of the paper's size where an answer has one pose.
+    # As many answers a step as the others; groups of the paper's size where an answer has one pose.
     "K = 1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "K = 16": {"poses_per_answer": 16},
 }
 TABLES = {
@@ -125,7 +125,7 @@ def bench(arguments):
     body, test, seed = load_body(), load_poses(arguments.test), arguments.seed
     poses = torch.cat([load_poses(arguments.poses).pose, load_poses(DATA / "rare.npz").pose])
     validation = load_poses(arguments.validation).pose
-    for arm in arguments.arms:  # hygrpo first: its seconds are the budget of others
+    for arm in arguments.arms:  # hygrpo-verifiable first: its seconds are the budget of others
         report, work = path_of(arguments.results, seed, arm), arguments.out / f"{seed}-{slug(arm)}"
         if report.exists():
             continue
@@ -136,7 +136,7 @@ def bench(arguments):
         measured |= {"cpu_seconds": seconds, "steps": config["steps"], "looks": looks} | made_by()  # of looks, validation subjects
         if arm == "hygrpo-verifiable":
             sft = PosePolicy.from_pretrained(base(seed, arguments.out))
-            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo-verifiable", policy))}
+            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo", policy))}
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(measured, indent=1) + "\n")
 
@@ -174,7 +174,7 @@ def draw(reports, path):
             ax.plot([look["step"] for look in looks[0]], [statistics.mean(each) for each in zip(*([l[name] for l in look] for look in looks))], label=arm)
         ax.set(title={"unrewarded": "statements never rewarded, %", "plausible": "plausible, %"}.get(name, f"{name.replace('_', ' ')}, mean recall, %"), xlabel="step")
     axes[0].legend(fontsize=7)
-    for policy, style in (("sft", ":"), ("hygrpo-verifiable", "-")):
+    for policy, style in (("sft", ":"), ("hygrpo", "-")):
         found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
         for name, colour in (("reward_model", "C1"), ("judge", "C0"), ("unrewarded", "C2")):
             axes[-1].plot(SIZES, [statistics.mean(each) for each in zip(*([row[name] for row in rows] for rows in found))], style, color=colour, label=f"{name.replace('_', ' ')}, {policy}")
@@ -191,10 +191,10 @@ def everything(folder=RESULTS):
     parts = ["# All tables", "`python tests/bench/evidence.py` writes this page from the reports in this folder; [README.md](README.md) says what "
              "each number means. Where there are several SFT seeds: their mean and half the width of its 95 % interval.",
              "## Words: HyGRPO against its alternatives, at length", table(aligned, alignment.ARMS), alignment.gains(aligned),
-             *(alignment.gains(aligned, arm) for arm in ("hygrpo-narrow", "hygrpo-wide", "hygrpo-two", "sft-refined", "hygrpo-two-refined", "hygrpo-refined") if arm in aligned), f"## Words: what does what, {STEPS} steps"]
+             *(alignment.gains(aligned, arm) for arm in ("hygrpo-verifiable", "hygrpo-narrow", "hygrpo-wide", "hygrpo-two", "sft-refined", "hygrpo-two-refined", "hygrpo-refined") if arm in aligned), f"## Words: what does what, {STEPS} steps"]
     for title, arms in TABLES.items():
         if len(set(arms) & set(reports)) > 1:
-            parts += [f"### {title}", table(reports, arms), "Of the mean pose, more than `hygrpo`:\n" + "\n".join(differences(reports, arms))]
+            parts += [f"### {title}", table(reports, arms), "Of the mean pose, more than `hygrpo-verifiable`:\n" + "\n".join(differences(reports, arms))]
     parts += ["### Best of N draws, by the reward model, 200 sentences", best_table(reports)]
     if bounds.RESULT.exists():
         parts += ["## Words: what bounds the gain, 500 sentences about validation subjects, mean poses", bounds.table(json.loads(bounds.RESULT.read_text()))]
@@ -212,7 +212,7 @@ def best_table(reports):
     """Markdown: N and what the chosen draw is worth, mean over seeds."""
     names = ("reward_model", "judge", "unrewarded", "plausible", "nearest_real_mm")
     lines = ["| of | N | " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * (len(names) + 2) + "|"]
-    for policy in ("sft", "hygrpo-verifiable"):
+    for policy in ("sft", "hygrpo"):
         found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
         lines += [f"| {policy} | {rows[0]['n']} | " + " | ".join(interval([row[name] for row in rows]) for name in names) + " |" for rows in zip(*found)]
     return "\n".join(lines)
