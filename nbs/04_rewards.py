@@ -346,7 +346,7 @@ plt.show()
 # %% [markdown]
 # On the left **reward hacking**, as it happens by default. The red line, the one that was trained on, is at its best; all
 # others fall: the judge finds fewer of the sentences, statements are forgotten, and no body moves like this. On the right, the
-# same number of steps: the two networks go together, bodies stay bodies, and as many statements hold as before, of which none was
+# same number of steps: the two networks go together, bodies stay bodies, and the statements hold as they did, of which none was
 # paid for. To the eye:
 
 # %%

@@ -5,7 +5,8 @@
 
 The tables are of the reports of alignment.py, peers.py, pictures.py and speed.py too. Every arm here starts from one of alignment.py's
 SFT models and goes STEPS steps as alignment.py's `hygrpo-verifiable` does, but for what its name says (`semantic alone`: of what poses earn;
-words earn as ever); those of K go on for the CPU-seconds that it took. It is the recipe before the one that ships, which follows from them. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked
+words earn as ever); those of K go on for the CPU-seconds that it took. It is the recipe before the one that ships,
+which is `no verifiable` here. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked
 at every ten steps, on 300 sentences about validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one
 that is there is not made again. Four minutes an arm on one core.
 """
@@ -136,7 +137,7 @@ def bench(arguments):
         measured |= {"cpu_seconds": seconds, "steps": config["steps"], "looks": looks} | made_by()  # of looks, validation subjects
         if arm == "hygrpo-verifiable":
             sft = PosePolicy.from_pretrained(base(seed, arguments.out))
-            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo", policy))}
+            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo-verifiable", policy))}
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(measured, indent=1) + "\n")
 
@@ -174,7 +175,7 @@ def draw(reports, path):
             ax.plot([look["step"] for look in looks[0]], [statistics.mean(each) for each in zip(*([l[name] for l in look] for look in looks))], label=arm)
         ax.set(title={"unrewarded": "statements never rewarded, %", "plausible": "plausible, %"}.get(name, f"{name.replace('_', ' ')}, mean recall, %"), xlabel="step")
     axes[0].legend(fontsize=7)
-    for policy, style in (("sft", ":"), ("hygrpo", "-")):
+    for policy, style in (("sft", ":"), ("hygrpo-verifiable", "-")):
         found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
         for name, colour in (("reward_model", "C1"), ("judge", "C0"), ("unrewarded", "C2")):
             axes[-1].plot(SIZES, [statistics.mean(each) for each in zip(*([row[name] for row in rows] for rows in found))], style, color=colour, label=f"{name.replace('_', ' ')}, {policy}")
@@ -212,7 +213,7 @@ def best_table(reports):
     """Markdown: N and what the chosen draw is worth, mean over seeds."""
     names = ("reward_model", "judge", "unrewarded", "plausible", "nearest_real_mm")
     lines = ["| of | N | " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * (len(names) + 2) + "|"]
-    for policy in ("sft", "hygrpo"):
+    for policy in ("sft", "hygrpo-verifiable"):
         found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
         lines += [f"| {policy} | {rows[0]['n']} | " + " | ".join(interval([row[name] for row in rows]) for name in names) + " |" for rows in zip(*found)]
     return "\n".join(lines)
