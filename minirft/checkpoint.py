@@ -70,6 +70,8 @@ class Checkpoint:
     def _load_adapters(self, folder, names):
         from peft import PeftModel  # here and below: it takes three seconds to load, and mini-sft does without it
 
+        from .rows import beside
+
         base_head = copy.deepcopy(self.head)
         for name in names:
             if not (folder / name / "adapter_model.safetensors").is_file():  # peft would look for it on the hub
@@ -78,7 +80,7 @@ class Checkpoint:
                 self._peft[0].load_adapter(folder / name, name, is_trainable=True)
             else:
                 with quiet():
-                    self._peft = [PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True)]
+                    self._peft = [beside(PeftModel.from_pretrained(self.model, folder / name, name, is_trainable=True))]
         self._peft[0].set_adapter(names[-1])
         self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
         _load(self.head, folder / "head.safetensors")

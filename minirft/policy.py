@@ -88,6 +88,8 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         """
         from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
+        from .rows import beside
+
         before = self.adapters
         if name in before:
             raise InputError(f"the model has an adapter {name!r} already; start from a model without one")
@@ -108,7 +110,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
                 set_peft_model_state_dict(self._peft[0], state, adapter_name=name)
                 self._peft[0].set_adapter(name)
             else:
-                self._peft = [PeftModel(self.model, config, adapter_name=name)]
+                self._peft = [beside(PeftModel(self.model, config, adapter_name=name))]
         return self
 
     @contextlib.contextmanager

@@ -5,7 +5,10 @@ import json
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 from transformers import LlavaForConditionalGeneration
 
 from minirft.body import DATA
@@ -13,6 +16,7 @@ from minirft.data import POSE, Picture
 from minirft.errors import InputError
 from minirft.policy import PosePolicy, _take
 from minirft.rollout import Tokens, to_pose
+from minirft.rows import Rows
 
 QUESTIONS = ["raise both arms", "kneel on the left knee and put your hands on your hips, please", "hello"]
 
@@ -240,7 +244,40 @@ def test_peft_alone_can_load_the_adapter(fresh, tmp_path):
     model = LlavaForConditionalGeneration.from_pretrained(DATA / "mini-sft", dtype=torch.float32)
     model = PeftModel.from_pretrained(model, tmp_path / "run" / "rft").eval()
     ids = draw(fresh).answer[:2]
-    assert torch.equal(model(input_ids=ids).logits, fresh.model(input_ids=ids).logits)
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, fresh.model(input_ids=ids).logits)
+
+
+def test_a_trained_row_beside_its_table_gets_the_gradient_that_it_had_in_a_copy(fresh):
+    nudge(fresh.add_lora("rft"), 0)
+    ids, layers = draw(fresh).answer[:2], [m for m in fresh.modules() if isinstance(m, Rows)]
+    assert len(layers) == 2 and (ids == fresh.pose_id).any()  # the embedding, and the head that shares its table
+
+    table, copies = layers[0].base_layer.weight, []
+
+    def note(made):
+        if made.shape == table.shape and made.untyped_storage().data_ptr() != table.untyped_storage().data_ptr():
+            copies.append(made)
+
+    class Noted(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            tree_map_only(torch.Tensor, note, out := func(*args, **(kwargs or {})))
+            return out
+
+    def learn():
+        fresh.zero_grad()
+        with Noted():
+            fresh.model(input_ids=ids).logits.square().mean().backward()
+        return {name: p.grad.clone() for name, p in fresh.named_parameters() if p.grad is not None}
+
+    found = learn()
+    assert not copies
+    for layer in layers:
+        layer.__class__ = TrainableTokensLayer
+    expected = learn()
+    assert len(copies) > 3 and set(found) == set(expected) and any("trainable_tokens" in name for name in found)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("damage, message", [
