@@ -56,12 +56,12 @@ def test_every_arm_of_a_seed_was_asked_the_same(bench):
 
 def test_gains_are_taken_seed_by_seed(bench):
     def report(judge, unrewarded, near, spread):
-        return {"judge": {"mean": {"t2p": {"5": judge}}}, "satisfied_unrewarded": {"mean": unrewarded},
+        return {"judge": {"mean": {"t2p": {"5": judge}}}, "satisfied_unrewarded": {"mean": unrewarded}, "satisfied_rewarded": {"mean": 0.5},
                 "nearest_real_mm": {"mean": near}, "diversity_mm": {"samples": spread}}
 
     told = bench.gains({"hygrpo": {"0": report(60, 0.8, 60, 100), "1": report(70, 0.9, 50, 90)},
                         "sft+": {"1": report(50, 0.8, 40, 180), "2": report(1, 0.1, 1, 1)}})
-    assert "recall, points: +20.0" in told and "rewarded, points: +10.0" in told and "far: 1.25" in told and "left: 0.50" in told
+    assert "recall, points: +20.0" in told and "rewarded, points: +10.0" in told and "kinds, points: +0.0" in told and "far: 1.25" in told and "left: 0.50" in told
 
 
 def test_every_short_arm_and_every_peer_was_asked_the_same(evidence, script):

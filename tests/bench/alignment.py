@@ -4,9 +4,9 @@
     python tests/bench/alignment.py                                                 # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took,
-sampling and rewards counted, the others take the same number of steps. `hygrpo-k1` and `hygrpo-kl` (twice the weight of the pose's KL) differ from `hygrpo` as they say.
+sampling and rewards counted, the others take the same number of steps. `hygrpo-kl` has twice the weight of the pose's KL.
 `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the statements' kinds were paid for too), from which
-`grpo` and `hygrpo-narrow` differ as they say; `hygrpo-wide` the one before that, FORMER (one reward model, no narrow draws), from which
+`grpo`, `hygrpo-k1` and `hygrpo-narrow` differ as they say; `hygrpo-wide` the one before that, FORMER (one reward model, no narrow draws), from which
 hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of a prompt's, and hygrpo-two in the semantic reward,
 the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
@@ -41,7 +41,7 @@ VERIFIABLE = {"reward_weights": train.RFTConfig().reward_weights | {"verifiable"
 FORMER = VERIFIABLE | {"widths": (1.0,), "adapter_lr": 3e-4}  # and the one before that, which had one reward model too
 ARMS = {"sft": None, "sft+": None, "grpo": VERIFIABLE | {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
-        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
+        "hygrpo-k1": VERIFIABLE | {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
         "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
@@ -219,9 +219,9 @@ def gains(reports, arm="hygrpo", over="sft+"):
     def ratios(read):
         return [read(ours) / read(theirs) for ours, theirs in pairs]
 
+    counted = ("judge, mean recall", "statements never rewarded", "statements of other kinds")
     return "\n".join([f"{arm} over {over}, seed by seed:",
-                      f"- judge, mean recall, points: {interval(differences('judge, mean recall, %'), '+.1f')}",
-                      f"- statements never rewarded, points: {interval(differences('statements never rewarded, %'), '+.1f')}",
+                      *(f"- {name}, points: {interval(differences(f'{name}, %'), '+.1f')}" for name in counted),
                       f"- nearest real pose, times as far: {interval(ratios(lambda r: r['nearest_real_mm']['mean']), '.2f')}",
                       f"- diversity of samples, share that is left: {interval(ratios(lambda r: r['diversity_mm']['samples']), '.2f')}"])
 

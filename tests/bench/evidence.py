@@ -192,6 +192,7 @@ def everything(folder=RESULTS):
     parts = ["# All tables", "`python tests/bench/evidence.py` writes this page from the reports in this folder; [README.md](README.md) says what "
              "each number means. Where there are several SFT seeds: their mean and half the width of its 95 % interval.",
              "## Words: HyGRPO against its alternatives, at length", table(aligned, alignment.ARMS), alignment.gains(aligned),
+             alignment.gains(aligned, over="hygrpo-verifiable"),
              *(alignment.gains(aligned, arm) for arm in ("hygrpo-verifiable", "hygrpo-narrow", "hygrpo-wide", "hygrpo-two", "sft-refined", "hygrpo-two-refined", "hygrpo-refined") if arm in aligned), f"## Words: what does what, {STEPS} steps"]
     for title, arms in TABLES.items():
         if len(set(arms) & set(reports)) > 1:
