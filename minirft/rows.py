@@ -1,7 +1,7 @@
 """The trained row of the embeddings, <POSE>'s, beside the table instead of in a copy of it.
 
-peft (0.21) writes its trained rows into a copy of the whole table at each call, and the gradient makes another two of its size: of
-151,936 words that is 0.6 GiB each. Same layer, same names and files, same numbers.
+peft (0.21) writes its trained rows into a copy of the whole table at each call, and the gradient is as large again: of Qwen2.5-VL-3B's
+151,936 words each is 0.6 GiB. Same layer, same names and files, same numbers.
 """
 
 import torch
