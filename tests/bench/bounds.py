@@ -32,7 +32,7 @@ from minirft.rollout import to_pose
 RESULT = DATA / "results" / "bounds.json"
 DRAWS = 8  # that an exact gradient is averaged over
 ROWS = {"judge, mean recall, %": lambda r: mean_recall(r["judge"]), "reward model, mean recall, %": lambda r: mean_recall(r["reward_model"]),
-        "statements never rewarded, %": lambda r: 100 * r["satisfied_unrewarded"], "statements rewarded, %": lambda r: 100 * r["satisfied_rewarded"],
+        "statements never rewarded, %": lambda r: 100 * r["satisfied_unrewarded"], "statements of other kinds, %": lambda r: 100 * r["satisfied_rewarded"],
         "plausible, %": lambda r: 100 * r["plausible"], "nearest real pose, mm": lambda r: r["nearest_real_mm"]}
 
 
