@@ -109,8 +109,9 @@ assert all(a > b for a, b in zip(found, found[1:]))
 #
 # Five rulers, from the one that was trained against to those that no training has seen. `mini-rft` was paid by the reward
 # model and a second one, and for plausibility; not by the judge, and for no statement by itself. *Rewarded* are the kinds that the
-# verifiable reward can pay for (it did so before), *unrewarded* those that no reward has ever counted (distances, directions, whole-body words). Beside each model's mean pose and draws stand the real poses: a
-# ruler on which they score badly measures something else than reality.
+# verifiable reward can pay for (it did so before), *unrewarded* those that no reward has ever counted (distances, directions,
+# whole-body words). Beside each model's mean pose and draws stand the real poses: a ruler on which they score badly measures
+# something else than reality.
 
 # %%
 tools = Instruments.load(body, unseen)
@@ -194,8 +195,9 @@ assert alignment.interval(gains, "+.1f") == "{:+.1f} ± {:.1f}".format(*interval
 # ## Which part does what?
 #
 # Short arms (50 steps) from the three SFT models, on sentences about the test subjects, each with one part left out of `hygrpo-verifiable`, the
-# recipe before the one that ships: it paid for statements too, until these arms showed that it had better not. Then what the reward model and the others said on the way, of sentences about validation subjects. `python tests/bench/evidence.py` prints
-# the tables and draws the picture.
+# recipe before the one that ships: it paid for statements too, until these arms showed that it had better not. Then what the reward
+# model and the others said on the way, of sentences about validation subjects. `python tests/bench/evidence.py` prints the tables
+# and draws the picture.
 
 # %%
 short, shown = evidence.reports_in(evidence.RESULTS), list(alignment.ROWS)[:3]
