@@ -250,8 +250,7 @@ class RFTConfig:
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 0.0, "plausible": 0.5,
                                                           "joint": 0.5, "aligned": 0.25, "format": 0.5, "similarity": 0.1})
-    # By name, 0 to log a reward without using it; a reward of one's own is added here with its weight. What `verifiable` pays
-    # for is bought with the statements that it does not see, so it is logged and not paid; raise it where it sees all you want.
+    # By name; one's own rewards too. 0: logged, not used, as `verifiable`, whose gains are bought with what it does not count.
     scale: str = "none"
     # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that
     # a prompt whose poses are all nearly right pulls less than one whose poses fail.

@@ -4,11 +4,11 @@
     python tests/bench/alignment.py                                                 # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took,
-sampling and rewards counted, the others take the same number of steps. `hygrpo-kl` has twice the weight of the pose's KL.
-`hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the statements' kinds were paid for too), from which
-`grpo`, `hygrpo-k1` and `hygrpo-narrow` differ as they say; `hygrpo-wide` the one before that, FORMER (one reward model, no narrow draws), from which
-hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of a prompt's, and hygrpo-two in the semantic reward,
-the mean of two reward models' opinions as in hygrpo.
+sampling and rewards counted, the others take the same number of steps. `hygrpo` is the recipe that ships, `hygrpo-kl` has twice the weight
+of the pose's KL. `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the statements' kinds were paid for too), from which
+`grpo`, `hygrpo-k1` and `hygrpo-narrow` differ as they say; `hygrpo-wide` the one before that, FORMER (one reward model, no narrow
+draws), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of a prompt's, and hygrpo-two in the
+semantic reward, the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.

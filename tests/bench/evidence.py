@@ -5,10 +5,10 @@
 
 The tables are of the reports of alignment.py, peers.py, pictures.py and speed.py too. Every arm here starts from one of alignment.py's
 SFT models and goes STEPS steps as alignment.py's `hygrpo-verifiable` does, but for what its name says (`semantic alone`: of what poses earn;
-words earn as ever); those of K go on for the CPU-seconds that it took. It is the recipe before the one that ships,
-which is `no verifiable` here. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked
-at every ten steps, on 300 sentences about validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one
-that is there is not made again. Four minutes an arm on one core.
+words earn as ever); those of K go on for the CPU-seconds that it took. It is the recipe before the one that ships, which is `no verifiable`
+here. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked at every ten steps, on 300 sentences about
+validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one that is there is not made again. Four
+minutes an arm on one core.
 """
 
 import argparse
