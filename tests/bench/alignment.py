@@ -4,9 +4,9 @@
     python tests/bench/alignment.py                                                 # prints the table
 
 Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took,
-sampling and rewards counted, the others take the same number of steps. `hygrpo` is the recipe that ships, `hygrpo-kl` has twice the weight
-of the pose's KL. `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the statements' kinds were paid for too), from which
-`grpo`, `hygrpo-k1` and `hygrpo-narrow` differ as they say; `hygrpo-wide` the one before that, FORMER (one reward model, no narrow
+sampling and rewards counted, the others take the same number of steps. `hygrpo` is the recipe that ships, from which `grpo`, `hygrpo-k1`
+and `hygrpo-kl` (twice the weight of the pose's KL) differ as they say. `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the
+statements' kinds were paid for too), `hygrpo-narrow` has two narrow draws beside a wide one, `hygrpo-wide` is the one before that, FORMER (one reward model, no narrow
 draws), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of a prompt's, and hygrpo-two in the
 semantic reward, the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
@@ -39,9 +39,9 @@ from minirft.retrieval import REWARDING, Panel
 
 VERIFIABLE = {"reward_weights": train.RFTConfig().reward_weights | {"verifiable": 1.0}}  # the recipe before this one
 FORMER = VERIFIABLE | {"widths": (1.0,), "adapter_lr": 3e-4}  # and the one before that, which had one reward model too
-ARMS = {"sft": None, "sft+": None, "grpo": VERIFIABLE | {"algorithm": "grpo"},
+ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
-        "hygrpo-k1": VERIFIABLE | {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
+        "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
         "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}

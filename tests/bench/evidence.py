@@ -4,10 +4,9 @@
     python tests/bench/evidence.py --seed 1 --poses train.npz --validation validation.npz --test test.npz --out WORK   # resumes
 
 The tables are of the reports of alignment.py, peers.py, pictures.py and speed.py too. Every arm here starts from one of alignment.py's
-SFT models and goes STEPS steps as alignment.py's `hygrpo-verifiable` does, but for what its name says (`semantic alone`: of what poses earn;
-words earn as ever); those of K go on for the CPU-seconds that it took. It is the recipe before the one that ships, which is `no verifiable`
-here. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked at every ten steps, on 300 sentences about
-validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one that is there is not made again. Four
+SFT models and goes STEPS steps by the recipe that ships, but for what its name says; those of K go on for the CPU-seconds that `hygrpo`
+took. Each is measured on 1,000 sentences about the test subjects. Arms in WATCHED are looked at every ten steps, on 300 sentences about
+validation subjects. data/results/evidence/SEED-ARM.json is written once an arm is done; one that is there is not made again. Three
 minutes an arm on one core.
 """
 
@@ -27,7 +26,7 @@ import peers
 import pictures
 import speed
 import torch
-from alignment import BASES, ROWS, VERIFIABLE, base, interval, made_by, mean_recall, table, timed
+from alignment import BASES, ROWS, base, interval, made_by, mean_recall, table, timed
 
 from minirft import train
 from minirft.body import DATA, load_body
@@ -38,33 +37,31 @@ from minirft.policy import PosePolicy
 from minirft.retrieval import REWARDING, Retriever
 
 STEPS = 50
-WEIGHTS, BETA = VERIFIABLE["reward_weights"], train.RFTConfig().pose_beta
+WEIGHTS, BETA = train.RFTConfig().reward_weights, train.RFTConfig().pose_beta
 NO_KL = {"pose_beta": 0.0, "text_beta": 0.0}
 
 
-def without(*names):
-    return {"reward_weights": WEIGHTS | dict.fromkeys(names, 0.0)}
+def paying(**weights):
+    return {"reward_weights": WEIGHTS | weights}
 
 
 ARMS = {
-    "hygrpo-verifiable": {}, "one reward model": {}, "no narrow draws": {"widths": (1.0,)},
-    "no semantic": without("semantic"), "no verifiable": without("verifiable"), "no plausible": without("plausible"),
-    "no format, no similarity": without("format", "similarity"),
-    "no KL": NO_KL, "semantic alone": without("verifiable", "plausible"), "semantic alone, no KL": without("verifiable", "plausible") | NO_KL,
-    "semantic x 1/4": {"reward_weights": WEIGHTS | {"semantic": WEIGHTS["semantic"] / 4}},
-    "semantic x 4": {"reward_weights": WEIGHTS | {"semantic": WEIGHTS["semantic"] * 4}},
+    "hygrpo": {}, "one reward model": {}, "no narrow draws": {"widths": (1.0,)}, "no semantic": paying(semantic=0.0),
+    "no plausible": paying(plausible=0.0), "no format, no similarity": paying(format=0.0, similarity=0.0), "no KL": NO_KL,
+    "no plausible, no KL": paying(plausible=0.0) | NO_KL, "verifiable too": paying(verifiable=1.0),
+    "verifiable for semantic": paying(semantic=0.0, verifiable=1.0),
+    "semantic x 1/4": paying(semantic=WEIGHTS["semantic"] / 4), "semantic x 4": paying(semantic=WEIGHTS["semantic"] * 4),
     "pose_beta x 1/4": {"pose_beta": BETA / 4}, "pose_beta x 4": {"pose_beta": BETA * 4},
     # As many answers a step as the others; groups of the paper's size where an answer has one pose.
     "K = 1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "K = 16": {"poses_per_answer": 16},
 }
 TABLES = {
-    "Each part left out": ("sft", "hygrpo-verifiable", "no semantic", "no verifiable", "no plausible", "no format, no similarity", "no KL",
-                            "one reward model", "no narrow draws"),
-    "Rewards and the KL": ("sft", "hygrpo-verifiable", "no KL", "semantic alone", "semantic alone, no KL"),
-    "Two weights": ("semantic x 1/4", "hygrpo-verifiable", "semantic x 4", "pose_beta x 1/4", "pose_beta x 4"),
-    "Poses an answer, equal CPU-seconds": ("K = 1", "K = 16", "hygrpo-verifiable"),
+    "Each part left out": ("sft", "hygrpo", "no semantic", "no plausible", "no format, no similarity", "no KL", "one reward model", "no narrow draws"),
+    "Rewards and the KL": ("sft", "hygrpo", "verifiable too", "verifiable for semantic", "no plausible", "no KL", "no plausible, no KL"),
+    "Two weights": ("semantic x 1/4", "hygrpo", "semantic x 4", "pose_beta x 1/4", "pose_beta x 4"),
+    "Poses an answer, equal CPU-seconds": ("K = 1", "K = 16", "hygrpo"),
 }
-WATCHED = ("hygrpo-verifiable", "no KL", "semantic alone", "semantic alone, no KL")
+WATCHED = ("hygrpo", "verifiable too", "no plausible", "no KL", "no plausible, no KL")
 EQUAL_TIME = ("K = 1", "K = 16")
 RESULTS = DATA / "results" / "evidence"
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # of best-of-N
@@ -73,7 +70,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)  # of best-of-N
 def align(arm, poses, body, validation, *, seed, out, budget):
     """Train one arm: the policy, its CPU-seconds, the looks at it on the way. budget: CPU-seconds for those that go by time."""
     def run(steps, out, look=None):
-        config = train.RFTConfig(steps=steps, seed=seed, look_every=10, **VERIFIABLE | ARMS[arm])
+        config = train.RFTConfig(steps=steps, seed=seed, look_every=10, **ARMS[arm])
         critics = Critics.load(body, rewarding=REWARDING[:1] if arm == "one reward model" else REWARDING)
         return timed(train.rft, base(seed, out.parents[1]), poses, config, out, critics=critics, look=look)
 
@@ -126,18 +123,18 @@ def bench(arguments):
     body, test, seed = load_body(), load_poses(arguments.test), arguments.seed
     poses = torch.cat([load_poses(arguments.poses).pose, load_poses(DATA / "rare.npz").pose])
     validation = load_poses(arguments.validation).pose
-    for arm in arguments.arms:  # hygrpo-verifiable first: its seconds are the budget of others
+    for arm in arguments.arms:  # hygrpo first: its seconds are the budget of others
         report, work = path_of(arguments.results, seed, arm), arguments.out / f"{seed}-{slug(arm)}"
         if report.exists():
             continue
-        budget = json.loads(path_of(arguments.results, seed, "hygrpo-verifiable").read_text())["cpu_seconds"] if arm in EQUAL_TIME else None
+        budget = json.loads(path_of(arguments.results, seed, "hygrpo").read_text())["cpu_seconds"] if arm in EQUAL_TIME else None
         policy, seconds, looks = align(arm, poses, body, validation, seed=seed, out=work, budget=budget)
         measured = evaluate(policy.eval(), test, body=body, name=f"{arm}, SFT seed {seed}")
         config = json.loads((work / "run" / "config.json").read_text())
         measured |= {"cpu_seconds": seconds, "steps": config["steps"], "looks": looks} | made_by()  # of looks, validation subjects
-        if arm == "hygrpo-verifiable":
+        if arm == "hygrpo":
             sft = PosePolicy.from_pretrained(base(seed, arguments.out))
-            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo-verifiable", policy))}
+            measured["best_of"] = {name: best_of(each, test.pose, body, seed=seed) for name, each in (("sft", sft), ("hygrpo", policy))}
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(measured, indent=1) + "\n")
 
@@ -157,7 +154,7 @@ def reports_in(folder):
     return {"sft": alignment.stored(alignment.RESULTS)["sft"]} | {arm: rows for arm, rows in found.items() if rows}
 
 
-def differences(reports, arms, against="hygrpo-verifiable"):
+def differences(reports, arms, against="hygrpo"):
     """What each arm has more than `against`, seed by seed, of the mean pose: a line an arm."""
     for arm in [arm for arm in arms if arm in reports and arm != against]:
         pairs = [(reports[arm][seed], reports[against][seed]) for seed in reports[arm] if seed in reports[against]]
@@ -175,8 +172,8 @@ def draw(reports, path):
             ax.plot([look["step"] for look in looks[0]], [statistics.mean(each) for each in zip(*([l[name] for l in look] for look in looks))], label=arm)
         ax.set(title={"unrewarded": "statements never rewarded, %", "plausible": "plausible, %"}.get(name, f"{name.replace('_', ' ')}, mean recall, %"), xlabel="step")
     axes[0].legend(fontsize=7)
-    for policy, style in (("sft", ":"), ("hygrpo-verifiable", "-")):
-        found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
+    for policy, style in (("sft", ":"), ("hygrpo", "-")):
+        found = [report["best_of"][policy] for report in reports["hygrpo"].values()]
         for name, colour in (("reward_model", "C1"), ("judge", "C0"), ("unrewarded", "C2")):
             axes[-1].plot(SIZES, [statistics.mean(each) for each in zip(*([row[name] for row in rows] for rows in found))], style, color=colour, label=f"{name.replace('_', ' ')}, {policy}")
     axes[-1].set(xscale="log", title="best of N draws, %", xlabel="N")
@@ -196,7 +193,7 @@ def everything(folder=RESULTS):
              *(alignment.gains(aligned, arm) for arm in ("hygrpo-verifiable", "hygrpo-narrow", "hygrpo-wide", "hygrpo-two", "sft-refined", "hygrpo-two-refined", "hygrpo-refined") if arm in aligned), f"## Words: what does what, {STEPS} steps"]
     for title, arms in TABLES.items():
         if len(set(arms) & set(reports)) > 1:
-            parts += [f"### {title}", table(reports, arms), "Of the mean pose, more than `hygrpo-verifiable`:\n" + "\n".join(differences(reports, arms))]
+            parts += [f"### {title}", table(reports, arms), "Of the mean pose, more than `hygrpo`:\n" + "\n".join(differences(reports, arms))]
     parts += ["### Best of N draws, by the reward model, 200 sentences", best_table(reports)]
     if bounds.RESULT.exists():
         parts += ["## Words: what bounds the gain, 500 sentences about validation subjects, mean poses", bounds.table(json.loads(bounds.RESULT.read_text()))]
@@ -214,8 +211,8 @@ def best_table(reports):
     """Markdown: N and what the chosen draw is worth, mean over seeds."""
     names = ("reward_model", "judge", "unrewarded", "plausible", "nearest_real_mm")
     lines = ["| of | N | " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * (len(names) + 2) + "|"]
-    for policy in ("sft", "hygrpo-verifiable"):
-        found = [report["best_of"][policy] for report in reports["hygrpo-verifiable"].values()]
+    for policy in ("sft", "hygrpo"):
+        found = [report["best_of"][policy] for report in reports["hygrpo"].values()]
         lines += [f"| {policy} | {rows[0]['n']} | " + " | ".join(interval([row[name] for row in rows]) for name in names) + " |" for rows in zip(*found)]
     return "\n".join(lines)
 
@@ -229,7 +226,7 @@ def main():
     if arguments.poses:
         bench(arguments)
     reports = reports_in(arguments.results)
-    if "hygrpo-verifiable" not in reports:
+    if "hygrpo" not in reports:
         parser.error(f"{arguments.results} holds no reports; give --poses, --validation, --test and --out to make some")
     page = everything(arguments.results)
     (arguments.results.parent / "tables.md").write_text(page, encoding="utf-8")
