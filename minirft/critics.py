@@ -13,6 +13,9 @@ from .prior import PosePrior
 from .retrieval import REWARDING, Panel, SentenceEncoder
 from .rollout import Tokens, spread
 
+MISSING = -1.0  # what an answer to a description gets in place of its poses' mean reward when it holds no pose
+MIN_STD = 0.01  # spread, in units of the total reward, under which candidates count as equally good
+
 
 @dataclass
 class Critics:
@@ -144,10 +147,10 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
     with policy.reference():
         reference = policy.score(rollout, temperature=rollout.temperature)
     wants = torch.tensor([s.pose is not None for s in samples]).repeat_interleave(config.group_size).to(scores.has_pose)
-    pose_rewards = rewards.total(of_poses, weights).masked_fill(~wants[:, None], config.missing)  # all alike: no signal
+    pose_rewards = rewards.total(of_poses, weights).masked_fill(~wants[:, None], MISSING)  # all alike: no signal
     text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, scores.has_pose,
-                                          config.group_size, missing=config.missing, scale=config.scale,
-                                          min_std=config.min_std, kinds=len(config.widths))
+                                          config.group_size, missing=MISSING, scale=config.scale,
+                                          min_std=MIN_STD, kinds=len(config.widths))
     rows = scores.has_pose
     tokens = {part.name: getattr(rollout, part.name) for part in fields(Tokens)}
     return Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows),

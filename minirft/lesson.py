@@ -14,6 +14,7 @@ from .body import to_6d
 from .data import grow
 from .head import PoseHead
 from .rollout import to_pose
+from .runs import CLIP_NORM
 from .snapshots import lean, simulate_landmarks
 
 
@@ -66,6 +67,6 @@ def teach_to_read(specialist, poses, config, *, body, album=None, progress=True)
         optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
         optimizer.zero_grad()
         sum(getattr(config, f"{k}_weight") * v for k, v in losses.items()).backward()
-        nn.utils.clip_grad_norm_(learning, config.clip_norm)
+        nn.utils.clip_grad_norm_(learning, CLIP_NORM)
         optimizer.step()
     return specialist

@@ -14,6 +14,8 @@ from torch import nn
 
 from .errors import InputError, in_short
 
+CLIP_NORM = 1.0  # a longer gradient is scaled down to it
+
 
 def begin_run(config, out):
     """Make the run's folder and note its config; an older run there is refused, not overwritten."""
@@ -96,9 +98,9 @@ def resume_run(policy, optimizer, config, out, *, extra=None):
     return step
 
 
-def descend(optimizer, *, step, clip_norm, out, save):
-    """One step of the optimiser, gradients clipped to clip_norm. Where they are not finite, save(step) and InputError."""
-    norm = nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+def descend(optimizer, *, step, out, save):
+    """One step of the optimiser, gradients clipped to CLIP_NORM. Where they are not finite, save(step) and InputError."""
+    norm = nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], CLIP_NORM)
     if not torch.isfinite(norm):
         save(step)
         raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "

@@ -43,8 +43,6 @@ class SFTConfig:
     # Steps of linear warm-up.
     weight_decay: float = 0.01
     # AdamW's, on everything.
-    clip_norm: float = 1.0
-    # Gradients longer than this are scaled down to it.
     talk_share: float = 0.04
     # Share of questions about something else, answered without a pose.
     image_share: float = 0.0
@@ -125,7 +123,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
                 loss.backward()
                 for k, v in losses.items():
                     metrics[k] = metrics.get(k, 0.0) + share[k] * v.item()
-            descend(optimizer, step=step, clip_norm=config.clip_norm, out=out, save=save)
+            descend(optimizer, step=step, out=out, save=save)
             if exam and ((step + 1) % config.validate_every == 0 or step + 1 == config.steps):
                 metrics |= {f"val_{k}": v for k, v in examine(policy, exam, body).items()}
                 if shown:
@@ -254,12 +252,10 @@ class RFTConfig:
     scale: str = "none"
     # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that
     # a prompt whose poses are all nearly right pulls less than one whose poses fail.
-    missing: float = -1.0
-    # What an answer to a description gets in place of its poses' mean reward when it holds no pose.
-    min_std: float = 0.01
-    # Spread, in units of the total reward, under which candidates count as equally good.
     temperature: float = 1.0
     # Of the words, in sampling and in scoring alike.
+    max_tokens: int = 24
+    # An answer is cut off after so many. The mini policy's are half as long; raise it for a model that says more.
     talk_share: float = 0.05
     # Share of questions about something else, to be answered without a pose.
     image_share: float = 0.0
@@ -284,8 +280,6 @@ class RFTConfig:
     # Weight of the words' KL to the reference, nats per token.
     pose_beta: float = 1.2e-2
     # Weight of the pose's KL to the reference, nats per pose: small, since 132 dimensions add up.
-    clip_norm: float = 1.0
-    # Gradients longer than this are scaled down to it.
     micro_batch: int = 32
     # Prompts a forward pass. Changes memory and speed, not the gradient.
     look_every: int = 25
@@ -296,7 +290,8 @@ class RFTConfig:
     def __post_init__(self):
         rules = {"group_size": self.group_size >= 2, "poses_per_answer": self.poses_per_answer >= 1,
                  "algorithm": self.algorithm in ("hygrpo", "grpo"), "pose_ratio": self.pose_ratio in ("joint", "mean"),
-                 "temperature": self.temperature > 0, "widths": min(self.widths, default=0) > 0, "inner_steps": self.inner_steps >= 1}
+                 "temperature": self.temperature > 0, "widths": min(self.widths, default=0) > 0, "inner_steps": self.inner_steps >= 1,
+                 "max_tokens": self.max_tokens >= 1}
         wrong = [f"{name}={getattr(self, name)!r}" for name, holds in rules.items() if not holds]
         if wrong:
             raise InputError(f"{', '.join(wrong)} cannot be; see the comments of RFTConfig")
@@ -331,7 +326,8 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
             rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,
                                     group_size=config.group_size, poses_per_answer=config.poses_per_answer,
-                                    temperature=config.temperature, widths=config.widths, micro_batch=config.micro_batch)
+                                    temperature=config.temperature, max_tokens=config.max_tokens, widths=config.widths,
+                                    micro_batch=config.micro_batch)
             given = give_rewards(rollout, policy.decode(rollout), samples, critics)
             batch = weigh(policy, rollout, *given, samples, config)
             metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch)
@@ -342,7 +338,7 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
                     loss.backward()
                     for k, v in logged.items():
                         metrics[k] = metrics.get(k, 0.0) + v / config.inner_steps
-                descend(optimizer, step=step, clip_norm=config.clip_norm, out=out, save=save)
+                descend(optimizer, step=step, out=out, save=save)
             if look and ((step + 1) % config.look_every == 0 or step + 1 == config.steps):
                 metrics |= look(policy, step + 1)
             bar.set_postfix_str(", ".join(f"{k} {metrics[k]:.2f}" for k in ("semantic", "verifiable") if k in metrics))

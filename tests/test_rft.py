@@ -202,10 +202,18 @@ def test_an_aligned_model_is_not_aligned_again(poses, tools, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"group_size": 1}, {"poses_per_answer": 0}, {"algorithm": "ppo"}, {"pose_ratio": "sum"},
-                                   {"temperature": 0.0}, {"widths": ()}, {"widths": (1.0, 0.0)}])
+                                   {"temperature": 0.0}, {"max_tokens": 0}, {"widths": ()}, {"widths": (1.0, 0.0)}])
 def test_a_config_that_cannot_be_says_which_value(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         RFTConfig(**wrong)
+
+
+def test_answers_are_cut_off_where_the_config_says(poses, tools, tmp_path):
+    policy = PosePolicy.from_pretrained("mini-sft")
+    _, answers, _ = policy.generate(["raise both arms"], n=8, max_tokens=2)
+    assert max(len(policy.tokenizer(answer, add_special_tokens=False).input_ids) for answer in answers[0]) == 2
+    run(poses, tools, tmp_path / "run", steps=1, max_tokens=2)
+    assert lines(tmp_path / "run")[0]["posed"] < 0.5  # few of its answers get to <POSE> so soon
 
 
 def test_looks_are_logged(poses, tools, tmp_path):

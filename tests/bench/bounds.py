@@ -28,6 +28,7 @@ from minirft.policy import PosePolicy
 from minirft.retrieval import REWARDING, Panel
 from minirft.rewards import plausibility
 from minirft.rollout import to_pose
+from minirft.runs import CLIP_NORM
 
 RESULT = DATA / "results" / "bounds.json"
 DRAWS = 8  # that an exact gradient is averaged over
@@ -60,7 +61,7 @@ def follow_gradient(policy, poses, critics, config):
             group["lr"] = group["peak"] * train.schedule(step, config)
         optimizer.zero_grad()
         (config.pose_beta * kl.mean() - reward.mean()).backward()
-        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], config.clip_norm)
+        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], CLIP_NORM)
         optimizer.step()
     return policy
 
