@@ -3,12 +3,12 @@
     python tests/bench/alignment.py --seed 1 --poses train.npz --test test.npz --out WORK    # resumes
     python tests/bench/alignment.py                                                 # prints the table
 
-Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took,
-sampling and rewards counted, the others take the same number of steps. `hygrpo` is the recipe that ships, from which `grpo`, `hygrpo-k1`
-and `hygrpo-kl` (twice the weight of the pose's KL) differ as they say. `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the
-statements' kinds were paid for too), `hygrpo-narrow` has two narrow draws beside a wide one, `hygrpo-wide` is the one before that, FORMER (one reward model, no narrow
-draws), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of a prompt's, and hygrpo-two in the
-semantic reward, the mean of two reward models' opinions as in hygrpo.
+Every arm starts from the same SFT model. `sft+` goes on with supervised learning for the CPU-seconds that hygrpo-wide took, sampling and
+rewards counted, the others take the same number of steps. `hygrpo` is the recipe that ships, from which `grpo`, `hygrpo-k1` and
+`hygrpo-kl` (twice the weight of the pose's KL) differ as they say. `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the
+statements' kinds were paid for too); `hygrpo-narrow` is that with two narrow draws beside a wide one. `hygrpo-wide` is the one before that
+(FORMER: one reward model, no narrow draws), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of
+a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
@@ -183,7 +183,8 @@ def made_by():
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=DATA.parent, capture_output=True, text=True).stdout.strip()
     cpu = next((line.split(":")[1].strip() for line in _read("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     words = [Path(word).name if "/" in word else word for word in sys.argv]
-    return {"command": " ".join(words), "commit": found, "machine": f"{cpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"}
+    machine = f"{cpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    return {"command": " ".join(words), "commit": found, "machine": machine}
 
 
 def mean_recall(report):
@@ -210,7 +211,8 @@ def interval(values, form=".1f"):
 
 
 def gains(reports, arm="hygrpo", over="sft+"):
-    """What an arm has over another from the same SFT model, as a rule over as much more supervised learning, of the mean pose: a line each."""
+    """What an arm has over another from the same SFT model, as a rule over as much more supervised learning, of the mean pose:
+    a line each."""
     pairs = [(reports[arm][seed], reports[over][seed]) for seed in reports[arm] if seed in reports[over]]
 
     def differences(name):
@@ -238,7 +240,8 @@ def table(reports, arms):
                     interval([report["cpu_seconds"] for report in rows], ".0f")]
             lines.append(f"| {arm}, {'mean pose' if column == 'mean' else 'a draw'} | " + " | ".join(cells + more) + " |")
     real = next(iter(reports[arms[0]].values()))
-    lines.append("| real poses | " + " | ".join(f"{ROWS[name](real, 'real'):.1f}" for name in ROWS) + f" | {real['diversity_mm']['real']:.1f} | |")
+    cells = [f"{ROWS[name](real, 'real'):.1f}" for name in ROWS] + [f"{real['diversity_mm']['real']:.1f}"]
+    lines.append("| real poses | " + " | ".join(cells) + " | |")
     return "\n".join(lines) + "\n\nSFT seeds: " + ", ".join(f"{arm} {len(reports[arm])}" for arm in arms) + "."
 
 

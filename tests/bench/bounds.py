@@ -3,10 +3,11 @@
     python tests/bench/bounds.py --poses train.npz --validation validation.npz --out WORK      # a quarter of an hour on one core
     python tests/bench/bounds.py                                                            # prints the table
 
-From one SFT model, on 500 sentences about validation subjects, mean poses. `hygrpo` is alignment.py's; `gradient` goes as many steps with the same
-settings, KL, semantic and plausible reward, but differentiates these for a few draws as wide
-(and without talk): what is better there, noise costs. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two: what is
-better there, the policy did not learn; what is not, the reward does not know. The search's settings were chosen on these sentences. Writes data/results/bounds.json.
+From one SFT model, on 500 sentences about validation subjects, mean poses. `hygrpo` is alignment.py's; `gradient` goes as many steps
+with the same settings, KL, semantic and plausible reward, but differentiates these for a few draws as wide (and without talk): what is
+better there, noise costs. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two:
+what is better there, the policy did not learn; what is not, the reward does not know. The search's settings were chosen on these
+sentences. Writes data/results/bounds.json.
 """
 
 import argparse
@@ -32,8 +33,10 @@ from minirft.runs import CLIP_NORM
 
 RESULT = DATA / "results" / "bounds.json"
 DRAWS = 8  # that an exact gradient is averaged over
-ROWS = {"judge, mean recall, %": lambda r: mean_recall(r["judge"]), "reward model, mean recall, %": lambda r: mean_recall(r["reward_model"]),
-        "statements never rewarded, %": lambda r: 100 * r["satisfied_unrewarded"], "statements of other kinds, %": lambda r: 100 * r["satisfied_rewarded"],
+ROWS = {"judge, mean recall, %": lambda r: mean_recall(r["judge"]),
+        "reward model, mean recall, %": lambda r: mean_recall(r["reward_model"]),
+        "statements never rewarded, %": lambda r: 100 * r["satisfied_unrewarded"],
+        "statements of other kinds, %": lambda r: 100 * r["satisfied_rewarded"],
         "plausible, %": lambda r: 100 * r["plausible"], "nearest real pose, mm": lambda r: r["nearest_real_mm"]}
 
 
@@ -77,7 +80,8 @@ def bench(arguments):
     found = {"sft": start}
     for name, kinds in (("search, one reward model", REWARDING[:1]), ("search, two reward models", REWARDING)):
         found[name] = refine_to_words(body, start, std, [s.caption for s in exam], Panel.load(kinds), critics.prior)
-    found["hygrpo"] = ask(align(base(0, arguments.out), "hygrpo", poses, body, seed=0, steps=config.steps, out=arguments.out / "hygrpo")[0].eval(), exam)
+    aligned, _ = align(base(0, arguments.out), "hygrpo", poses, body, seed=0, steps=config.steps, out=arguments.out / "hygrpo")
+    found["hygrpo"] = ask(aligned.eval(), exam)
     found["gradient"] = ask(follow_gradient(sft, poses, critics, config), exam)
     report = {name: measure(pose, exam, tools) for name, pose in found.items()}
     RESULT.write_text(json.dumps({"rows": report, "sentences": len(exam)} | made_by(), indent=1) + "\n")
@@ -86,7 +90,9 @@ def bench(arguments):
 def table(report):
     """The report as Markdown."""
     lines = ["| | " + " | ".join(ROWS) + " |", "|---" * (len(ROWS) + 1) + "|"]
-    return "\n".join(lines + [f"| {name} | " + " | ".join(f"{read(row):.1f}" for read in ROWS.values()) + " |" for name, row in report["rows"].items()])
+    for name, row in report["rows"].items():
+        lines.append(f"| {name} | " + " | ".join(f"{read(row):.1f}" for read in ROWS.values()) + " |")
+    return "\n".join(lines)
 
 
 def main():

@@ -56,11 +56,15 @@ ARMS = {
     "K = 1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "K = 16": {"poses_per_answer": 16},
 }
 TABLES = {
-    "Each part left out": ("sft", "hygrpo", "no semantic", "no plausible", "no format, no similarity", "no KL", "one reward model", "no narrow draws"),
+    "Each part left out": ("sft", "hygrpo", "no semantic", "no plausible", "no format, no similarity", "no KL", "one reward model",
+                           "no narrow draws"),
     "Rewards and the KL": ("sft", "hygrpo", "verifiable too", "verifiable for semantic", "no plausible", "no KL", "no plausible, no KL"),
     "Two weights": ("semantic x 1/4", "hygrpo", "semantic x 4", "pose_beta x 1/4", "pose_beta x 4"),
     "Poses an answer, equal CPU-seconds": ("K = 1", "K = 16", "hygrpo"),
 }
+COMPARED = (("hygrpo", "sft+"), ("hygrpo", "hygrpo-verifiable"), ("hygrpo-verifiable", "sft+"), ("hygrpo-narrow", "sft+"),
+            ("hygrpo-wide", "sft+"), ("hygrpo-two", "sft+"), ("sft-refined", "sft+"), ("hygrpo-two-refined", "sft+"),
+            ("hygrpo-refined", "sft+"))  # arms of alignment.py
 WATCHED = ("hygrpo", "verifiable too", "no plausible", "no KL", "no plausible, no KL")
 EQUAL_TIME = ("K = 1", "K = 16")
 RESULTS = DATA / "results" / "evidence"
@@ -93,8 +97,8 @@ def align(arm, poses, body, validation, *, seed, out, budget):
 def watch(policy, step, *, exam, tools):
     """The numbers of the reward-hacking picture, of the mean pose, percent and mm, and the CPU-seconds it took to look."""
     began, seen = time.process_time(), verdict(policy, exam, tools)
-    return {"seconds": time.process_time() - began, "judge": mean_recall(seen["judge"]), "reward_model": mean_recall(seen["reward_model"]), "plausible": 100 * seen["plausible"],
-            "unrewarded": 100 * seen["satisfied"]["unrewarded"], "nearest_real_mm": seen["nearest_real_mm"]}
+    seen["satisfied_unrewarded"] = seen["satisfied"]["unrewarded"]
+    return {"seconds": time.process_time() - began} | _short(seen)
 
 
 def best_of(policy, poses, body, *, seed, count=200):
@@ -114,8 +118,9 @@ def best_of(policy, poses, body, *, seed, count=200):
 
 
 def _short(report):
-    return {"judge": mean_recall(report["judge"]), "reward_model": mean_recall(report["reward_model"]), "plausible": 100 * report["plausible"],
-            "unrewarded": 100 * report["satisfied_unrewarded"], "nearest_real_mm": report["nearest_real_mm"]}
+    return {"judge": mean_recall(report["judge"]), "reward_model": mean_recall(report["reward_model"]),
+            "plausible": 100 * report["plausible"], "unrewarded": 100 * report["satisfied_unrewarded"],
+            "nearest_real_mm": report["nearest_real_mm"]}
 
 
 def bench(arguments):
@@ -165,41 +170,50 @@ def differences(reports, arms, against="hygrpo"):
 def draw(reports, path):
     """The reward-hacking picture: what the reward model thinks, and what it is worth, over training; and best-of-N against N."""
     watched, rows = [arm for arm in WATCHED if arm in reports], ("reward_model", "judge", "unrewarded", "plausible")
+    titles = {"unrewarded": "statements never rewarded, %", "plausible": "plausible, %"}
     figure, axes = plt.subplots(1, len(rows) + 1, figsize=(15, 3), layout="constrained")
     for ax, name in zip(axes, rows):
         for arm in watched:
-            looks = [report["looks"] for report in reports[arm].values()]
-            ax.plot([look["step"] for look in looks[0]], [statistics.mean(each) for each in zip(*([l[name] for l in look] for look in looks))], label=arm)
-        ax.set(title={"unrewarded": "statements never rewarded, %", "plausible": "plausible, %"}.get(name, f"{name.replace('_', ' ')}, mean recall, %"), xlabel="step")
+            ax.plot(*_averaged([report["looks"] for report in reports[arm].values()], "step", name), label=arm)
+        ax.set(title=titles.get(name, f"{name.replace('_', ' ')}, mean recall, %"), xlabel="step")
     axes[0].legend(fontsize=7)
     for policy, style in (("sft", ":"), ("hygrpo", "-")):
-        found = [report["best_of"][policy] for report in reports["hygrpo"].values()]
+        chosen = [report["best_of"][policy] for report in reports["hygrpo"].values()]
         for name, colour in (("reward_model", "C1"), ("judge", "C0"), ("unrewarded", "C2")):
-            axes[-1].plot(SIZES, [statistics.mean(each) for each in zip(*([row[name] for row in rows] for rows in found))], style, color=colour, label=f"{name.replace('_', ' ')}, {policy}")
+            axes[-1].plot(*_averaged(chosen, "n", name), style, color=colour, label=f"{name.replace('_', ' ')}, {policy}")
     axes[-1].set(xscale="log", title="best of N draws, %", xlabel="N")
     axes[-1].set_xticks(SIZES, SIZES), axes[-1].minorticks_off(), axes[-1].legend(fontsize=6)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
+def _averaged(seeds, along, name):
+    """Of each seed's rows: where they stand, and the mean over seeds of what they say."""
+    return [row[along] for row in seeds[0]], [statistics.mean(row[name] for row in rows) for rows in zip(*seeds)]
+
+
 def everything(folder=RESULTS):
     """All tables as one Markdown page."""
     reports, aligned = reports_in(folder), alignment.stored(alignment.RESULTS)
     seen, others = pictures.stored(pictures.RESULTS, pictures.ORDER), peers.stored(peers.RESULTS, peers.PEERS)
-    parts = ["# All tables", "`python tests/bench/evidence.py` writes this page from the reports in this folder; [README.md](README.md) says what "
-             "each number means. Where there are several SFT seeds: their mean and half the width of its 95 % interval.",
-             "## Words: HyGRPO against its alternatives, at length", table(aligned, alignment.ARMS), alignment.gains(aligned),
-             alignment.gains(aligned, over="hygrpo-verifiable"),
-             *(alignment.gains(aligned, arm) for arm in ("hygrpo-verifiable", "hygrpo-narrow", "hygrpo-wide", "hygrpo-two", "sft-refined", "hygrpo-two-refined", "hygrpo-refined") if arm in aligned), f"## Words: what does what, {STEPS} steps"]
+    gains = [alignment.gains(aligned, *pair) for pair in COMPARED if set(pair) <= set(aligned)]
+    parts = ["# All tables", "`python tests/bench/evidence.py` writes this page from the reports in this folder; [README.md](README.md) "
+             "says what each number means. Where there are several SFT seeds: their mean and half the width of its 95 % interval.",
+             "## Words: HyGRPO against its alternatives, at length", table(aligned, alignment.ARMS), *gains,
+             f"## Words: what does what, {STEPS} steps"]
     for title, arms in TABLES.items():
         if len(set(arms) & set(reports)) > 1:
-            parts += [f"### {title}", table(reports, arms), "Of the mean pose, more than `hygrpo`:\n" + "\n".join(differences(reports, arms))]
+            more = "Of the mean pose, more than `hygrpo`:\n" + "\n".join(differences(reports, arms))
+            parts += [f"### {title}", table(reports, arms), more]
     parts += ["### Best of N draws, by the reward model, 200 sentences", best_table(reports)]
     if bounds.RESULT.exists():
-        parts += ["## Words: what bounds the gain, 500 sentences about validation subjects, mean poses", bounds.table(json.loads(bounds.RESULT.read_text()))]
+        parts += ["## Words: what bounds the gain, 500 sentences about validation subjects, mean poses",
+                  bounds.table(json.loads(bounds.RESULT.read_text()))]
     parts += ["## Words: peers, one seed", peers.table({peer: rows["0"] for peer, rows in others.items()})]
-    parts += ["## Pictures", pictures.table(seen, pictures.ARMS), "`rft` less `sft+`, seed by seed:\n\n- " + "\n- ".join(pictures.gains(seen)),
-              "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.FORMERLY)), "### What it looks at", pictures.table(seen, pictures.ABLATION)]
+    parts += ["## Pictures", pictures.table(seen, pictures.ARMS),
+              "`rft` less `sft+`, seed by seed:\n\n- " + "\n- ".join(pictures.gains(seen)),
+              "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.FORMERLY)),
+              "### What it looks at", pictures.table(seen, pictures.ABLATION)]
     for path in sorted(RESULTS.parent.glob("speed*.json")):
         parts += ["## Speed: a step of HyGRPO", speed.table(json.loads(path.read_text()))]
     counted = [json.loads(path.read_text()) for path in sorted(RESULTS.parent.glob("memory-*.json"))]
@@ -213,7 +227,8 @@ def best_table(reports):
     lines = ["| of | N | " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * (len(names) + 2) + "|"]
     for policy in ("sft", "hygrpo"):
         found = [report["best_of"][policy] for report in reports["hygrpo"].values()]
-        lines += [f"| {policy} | {rows[0]['n']} | " + " | ".join(interval([row[name] for row in rows]) for name in names) + " |" for rows in zip(*found)]
+        lines += [f"| {policy} | {rows[0]['n']} | " + " | ".join(interval([row[name] for row in rows]) for name in names) + " |"
+                  for rows in zip(*found)]
     return "\n".join(lines)
 
 

@@ -117,7 +117,8 @@ def table(reports):
     lines = ["| model | --vram | weights | at work on pictures | a step, at its peak |", "|---" * 5 + "|"]
     for report in reports:
         for vram, found in report["dial"].items():
-            lines.append(f"| {report['size']} | {vram} | " + " | ".join(f"{found[name]:.1f}" for name in ("weights", "pictures", "step")) + " |")
+            cells = [f"{found[name]:.1f}" for name in ("weights", "pictures", "step")]
+            lines.append(f"| {report['size']} | {vram} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

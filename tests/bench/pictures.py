@@ -4,8 +4,8 @@
     python tests/bench/pictures.py                                                             # prints the tables
 
 Arms as in alignment.py: `sft`; `rft`; `sft+`, taught on for the CPU-seconds that `rft` took (in the stored reports `rft-wide`, the
-former recipe); and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and nothing else. Each is measured on
-photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes
+former recipe); and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and
+nothing else. Each is measured on photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes
 data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; data/README.md
 says how it, the others and the album are made. SENTENCES below is a model that has learnt from sentences alone.
 

@@ -136,7 +136,8 @@ def ours(policy, asked, config, steps, *, posed):
             rft_loss(policy, part, config, prompts=len(asked))[0].backward()
         optimizer.step()
         mark()
-        times.append(dict(zip(("sampling", "rewards", "loss"), (b - a for a, b in zip(marks, marks[1:])))) | {"whole": marks[-1] - marks[0]})
+        parts = (b - a for a, b in zip(marks, marks[1:]))
+        times.append(dict(zip(("sampling", "rewards", "loss"), parts)) | {"whole": marks[-1] - marks[0]})
     policies._take = take
     return times
 
@@ -184,9 +185,11 @@ def table(report):
     for row in report["rows"]:
         parts = [f"{row['seconds'][part]:.2f}" if part in row["seconds"] else "" for part in ("whole", "sampling", "rewards", "loss")]
         memory = f"{row['peak_gib']:.1f}" if report["card"] else ""  # a process's peak says nothing of one setting
-        lines.append("| " + " | ".join([row["name"], str(row["group_size"]), str(row["poses_per_answer"] or "words alone"), *parts, memory]) + " |")
-    return "\n".join(lines) + f"\n\n{report['size']} model, {report['questions']} questions of {report['prompt_tokens']} tokens, answers of {report['answer_tokens']}; " \
-        f"{report['card'] or report['machine']}, commit {report['commit']}."
+        setting = [row["name"], str(row["group_size"]), str(row["poses_per_answer"] or "words alone")]
+        lines.append("| " + " | ".join([*setting, *parts, memory]) + " |")
+    return "\n".join(lines) + (
+        f"\n\n{report['size']} model, {report['questions']} questions of {report['prompt_tokens']} tokens, answers of "
+        f"{report['answer_tokens']}; {report['card'] or report['machine']}, commit {report['commit']}.")
 
 
 def main():
@@ -201,7 +204,8 @@ def main():
     asked, rows = questions(tokenizer, arguments.questions, PROMPT), []
 
     def one(name, times, **settings):
-        memory = (torch.cuda.max_memory_allocated() if arguments.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        on_card = arguments.device == "cuda"
+        memory = torch.cuda.max_memory_allocated() if on_card else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         rows.append({"name": name, **settings, "seconds": middle(times), "peak_gib": memory / 2**30})
         print(name, settings, {k: round(v, 2) for k, v in rows[-1]["seconds"].items()}, f"{memory / 2**30:.2f} GiB", flush=True)
 
@@ -225,8 +229,8 @@ def main():
             one("TRL", times, group_size=group, poses_per_answer=None)
     if arguments.json:
         card = torch.cuda.get_device_name() if arguments.device == "cuda" else None
-        write_json(arguments.json, {"size": arguments.size, "card": card, "prompt_tokens": PROMPT, "answer_tokens": ANSWER, "questions": arguments.questions,
-                                    "rows": rows} | made_by())
+        about = {"size": arguments.size, "card": card, "prompt_tokens": PROMPT, "answer_tokens": ANSWER}
+        write_json(arguments.json, about | {"questions": arguments.questions, "rows": rows} | made_by())
 
 
 if __name__ == "__main__":
