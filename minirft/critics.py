@@ -34,6 +34,12 @@ class Critics:
         model = Panel.load(rewarding)
         return cls(body, model, PosePrior.load(), SentenceEncoder(encoder) if encoder else model, own or {})
 
+    def to(self, device):
+        """Its networks, moved to where poses are made. Returns self."""
+        for network in (self.reward_model, self.prior, self.encoder):
+            network.to(device)
+        return self
+
 
 def read_rewards(texts, weights):
     """NAME=WEIGHT or FILE.py:FUNCTION[=WEIGHT], each as `rft --reward` takes it: weights by name, the user's own functions.
@@ -98,7 +104,8 @@ def give_rewards(rollout, answers, samples, critics):
     of_answers = {"format": rewards.answer_format(answers, wants_pose=wants.tolist()).to(wanted),
                   "similarity": rewards.text_similarity(critics.encoder.embed_text(answers), wanted)}
     for name, function in critics.own.items():
-        value = torch.as_tensor(function(asked, answers, spread(pose, posed, torch.nan), spread(joints, posed, torch.nan)))
+        value = function(asked, answers, spread(pose, posed, torch.nan), spread(joints, posed, torch.nan))
+        value = torch.as_tensor(value, device=pose.device)
         shapes = [(len(answers),), (len(answers), pose.shape[1])]
         if tuple(value.shape) not in shapes:
             raise InputError(f"reward {name} returned shape {tuple(value.shape)}; return {shapes[0]}, one for each answer, "

@@ -18,7 +18,7 @@ class Reader:
         if tuple(features) != getattr(getattr(self, "projector", None), "shape", None):
             with torch.random.fork_rng(devices=[]):  # the same start for every policy that has not learnt to see
                 torch.manual_seed(0)
-                self.projector = Projector(self.model.config.text_config.hidden_size, shape=features)
+                self.projector = Projector(self.model.config.text_config.hidden_size, shape=features).to(self.device)
             self.sees = None
         return self
 

@@ -131,6 +131,11 @@ class Panel:
         """Of the models that ship, these."""
         return cls([Retriever.load(kind) for kind in kinds])
 
+    def to(self, device):
+        """Every model moved there. Returns self."""
+        self.members = [member.to(device) for member in self.members]
+        return self
+
     def embed_text(self, sentences):
         """R sentences to unit vectors (R, E)."""
         return self._beside([member.embed_text(sentences) for member in self.members])
@@ -154,10 +159,15 @@ class SentenceEncoder:
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{name}: no sentence encoder ({in_short(error, 200)})") from None
 
+    def to(self, device):
+        """Moved there. Returns self."""
+        self.model.to(device)
+        return self
+
     @torch.no_grad()
     def embed_text(self, sentences):
         """R sentences to unit vectors (R, E): the first token's state or the mean of all, as the model was made for."""
-        rows = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
+        rows = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt").to(self.model.device)
         states, mask = self.model(**rows).last_hidden_state, rows["attention_mask"][..., None]
         return normalize(states[:, 0] if self.first else (states * mask).sum(1) / mask.sum(1), dim=-1)
 

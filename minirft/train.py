@@ -309,6 +309,7 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
     if config.image_share:
         policy.must_see()
     policy.add_lora("rft", seed=config.seed).eval()
+    critics.to(policy.device)
     parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr} for part, lr in parts]
     optimizer = make_optimizer(groups, policy.device, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))

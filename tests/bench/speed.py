@@ -110,7 +110,7 @@ def questions(tokenizer, count, length):
 def ours(policy, asked, config, steps, *, posed):
     """Seconds of each part of each step: a list of {"sampling", "rewards", "loss", "whole"}."""
     body = load_body()
-    critics, pose = Critics.load(body), torch.eye(3).repeat(24, 1, 1)
+    critics, pose = Critics.load(body).to(policy.device), torch.eye(3).repeat(24, 1, 1)
     policy.add_lora("rft", rank=RANK).eval()
     optimizer = make_optimizer([p for p in policy.parameters() if p.requires_grad], policy.device, lr=1e-5)
     samples = [Sample(q, "<POSE>", pose if posed else None, task="text" if posed else "talk", caption=q) for q in asked]

@@ -1,0 +1,96 @@
+"""What must run where the model is on a card, run on the device of away.py: test_device.py starts these in a process of their own."""
+
+import json
+
+import pytest
+import torch
+from away import Away, Generator
+from PIL import Image
+from test_backbones import QUESTIONS, checkpoints, kind, shown  # noqa: F401, fixtures among them
+
+from minirft import cli, evaluate, options, train
+from minirft.answer import answer_sentences
+from minirft.body import DATA
+from minirft.critics import Critics
+from minirft.data import POSE
+from minirft.policy import PosePolicy
+
+SFT = {"steps": 2, "batch_size": 8, "micro_batch": 4, "image_share": 0.5, "warmup": 1, "lesson_steps": 2, "validate_every": 2}
+RFT = {"steps": 3, "prompts": 6, "group_size": 2, "poses_per_answer": 4, "micro_batch": 4, "image_share": 0.4, "warmup": 1, "inner_steps": 2}
+
+
+@pytest.fixture(autouse=True)
+def device(monkeypatch):
+    """`away`, with PyTorch's optimiser: bitsandbytes' pages live on real cards alone."""
+    monkeypatch.setattr(torch, "Generator", Generator)
+    monkeypatch.setattr(train, "make_optimizer", lambda groups, device, **settings: torch.optim.AdamW(groups, **settings))
+    with Away():
+        yield "away"
+
+
+def test_the_device_refuses_what_a_card_refuses(device):
+    there, here = torch.arange(4.0, device=device), torch.arange(4)
+    assert (there + 1)[here].cpu().tolist() == [1, 2, 3, 4] and (there * torch.tensor(2.0)).device.type == device
+    for mixed in (lambda: there + here, lambda: here[there.long()], lambda: torch.stack([there, here.float()]),
+                  lambda: torch.randn(2, device=device, generator=torch.Generator())):
+        with pytest.raises(RuntimeError, match="same device"):
+            mixed()
+
+
+def test_sentences_and_pictures_are_answered_chosen_moved_and_judged(device, body, poses, album_of, tmp_path):
+    policy, album = PosePolicy.from_pretrained("mini-rft", device=device), album_of(body, poses[:6])
+    pose, said = answer_sentences(policy, ["kneel", "raise both arms"], body=body, out=tmp_path, seed=0, n=2, best_of=4, fit=True)[:2]
+    here, same = answer_sentences(PosePolicy.from_pretrained("mini-rft"), ["kneel", "raise both arms"], body=body, out=tmp_path, seed=0,
+                                  n=2, best_of=4, fit=True)[:2]
+    assert said == same
+    torch.testing.assert_close(pose, here, rtol=0, atol=1e-3)
+    report = evaluate.evaluate_pictures(policy, album, body=body, progress=False)
+    assert report["mpjpe_mm"]["mean"] < 300
+
+
+def test_a_run_of_each_stage_gives_what_it_gives_on_the_cpu(device, body, poses, album_of, tmp_path, stop_at):
+    album, metrics = album_of(body, poses[:6]), {}
+    for place in (device, "cpu"):
+        out = tmp_path / place
+        policy = PosePolicy.mini().to(place)
+        train.sft(policy, poses, train.SFTConfig(**SFT), body=body, out=out / "sft", album=album, validation=poses[:8], validation_album=album,
+                  progress=False)
+        critics = Critics.load(body, own={"high": lambda samples, answers, pose, joints: joints[..., 15, 1].nan_to_num()})
+        weights = train.RFTConfig().reward_weights | {"high": 1.0, "verifiable": 1.0}
+        settings = {"critics": critics, "out": out / "rft", "album": album, "progress": False}
+        with stop_at(1), pytest.raises(KeyboardInterrupt):
+            train.rft(PosePolicy.from_pretrained("mini-sft", device=place), poses, train.RFTConfig(**RFT, reward_weights=weights), **settings)
+        aligned = train.rft(PosePolicy.from_pretrained("mini-sft", device=place), poses, train.RFTConfig(**RFT, reward_weights=weights),
+                            resume=True, **settings)
+        assert aligned.device.type == place and PosePolicy.from_pretrained(out / "rft").device.type == "cpu"
+        metrics[place] = [json.loads(line) for stage in ("sft", "rft") for line in (out / stage / "metrics.jsonl").read_text().splitlines()]
+    for there, here in zip(*metrics.values(), strict=True):
+        assert there == pytest.approx(here, rel=0.05, abs=0.01)
+
+
+def test_each_family_is_taught_and_aligned_there(device, kind, checkpoints, body, poses, album_of, tmp_path):  # noqa: F811
+    album = album_of(body, poses[:6])
+    policy = PosePolicy.from_backbone(checkpoints[kind], four_bit=False, side=64, device=device).checkpoint_gradients()
+    config = train.SFTConfig(steps=1, batch_size=6, micro_batch=3, image_share=0.7, album_share=1.0, see="both", talk_share=0.0, warmup=1)
+    train.sft(policy, poses, config, body=body, out=tmp_path / "sft", album=album, progress=False)
+    taught = PosePolicy.from_pretrained(tmp_path / "sft", device=device).checkpoint_gradients()
+    config = train.RFTConfig(**RFT | {"steps": 1, "album_share": 1.0})
+    train.rft(taught, poses, config, critics=Critics.load(body), out=tmp_path / "rft", album=album, progress=False)
+    tokens = taught.encode(QUESTIONS, [f"Here is the pose: {POSE}"] * 3, shown())
+    with torch.no_grad():
+        assert taught.score(tokens).mean.device.type == device
+
+
+def test_every_command_with_a_device_runs_there(device, tmp_path, monkeypatch, stub_blazepose, capsys):
+    monkeypatch.setitem(options.DEVICE[2], "type", str)
+    monkeypatch.setattr("minirft.cli.EXAM", 4)
+    file, run = str(DATA / "rare.npz"), str(tmp_path / "run")
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "photo.png")
+    commands = [["sft", "--base", "mini-sft", "--poses", file, "--validation", file, "--steps", "1", "--out", str(tmp_path / "sft")],
+                ["rft", "--model", "mini-sft", "--poses", file, "--validation", file, "--steps", "1", "--questions", "4", "--out", run],
+                ["generate", "kneel", "-n", "2", "--best-of", "4", "--refine", "--model", run, "--out", str(tmp_path / "kneel")],
+                ["generate", "--image", str(tmp_path / "photo.png"), "--refine", "--model", run, "--out", str(tmp_path / "photo")],
+                ["evaluate", "--model", run, "--poses", file, "--limit", "10"],
+                ["evaluate", "--model", run, "--poses", file, "--limit", "4", "--task", "image"]]
+    for command in commands:
+        assert cli.main([*command, "--device", device]) == 0, (command, capsys.readouterr().err)
