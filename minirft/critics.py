@@ -19,7 +19,7 @@ MIN_STD = 0.01  # spread, in units of the total reward, under which candidates c
 
 @dataclass
 class Critics:
-    """What rewards are computed with. encoder: text_similarity's sentence encoder, an object with embed_text."""
+    """What rewards are computed with. encoder: text_similarity's sentence encoder, an object with embed_text and to."""
 
     body: object
     reward_model: object

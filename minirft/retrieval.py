@@ -2,9 +2,10 @@
 
 What is trained against can't also tell whether training helped: a policy soon finds poses that no body takes and one network
 loves. Two are fooled together less easily: RFT's semantic reward, and what chooses or moves single poses (`generate --best-of`,
-`--refine`), is the mean of the reward model's and a second opinion's. The judge has another architecture (a bag of words and word pairs and joint positions, where those read in order and
-see rotations too), another seed, and has seen other trials of the motion capture; nor was it ever taught to tell one draw from
-another (data/build/retrieval.py). It may be looked at; it never enters a loss, a reward or a choice.
+`--refine`), is the mean of the reward model's and a second opinion's. The judge has another architecture (a bag of words and word
+pairs and joint positions, where those read in order and see rotations too), another seed, and has seen other trials of the motion
+capture; nor was it ever taught to tell one draw from another (data/build/retrieval.py). It may be looked at; it never enters a loss,
+a reward or a choice.
 """
 
 import json

@@ -16,7 +16,8 @@ from minirft.data import POSE
 from minirft.policy import PosePolicy
 
 SFT = {"steps": 2, "batch_size": 8, "micro_batch": 4, "image_share": 0.5, "warmup": 1, "lesson_steps": 2, "validate_every": 2}
-RFT = {"steps": 3, "prompts": 6, "group_size": 2, "poses_per_answer": 4, "micro_batch": 4, "image_share": 0.4, "warmup": 1, "inner_steps": 2}
+RFT = {"steps": 3, "prompts": 6, "group_size": 2, "poses_per_answer": 4, "micro_batch": 4, "image_share": 0.4, "warmup": 1,
+       "inner_steps": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -52,16 +53,15 @@ def test_a_run_of_each_stage_gives_what_it_gives_on_the_cpu(device, body, poses,
     album, metrics = album_of(body, poses[:6]), {}
     for place in (device, "cpu"):
         out = tmp_path / place
-        policy = PosePolicy.mini().to(place)
-        train.sft(policy, poses, train.SFTConfig(**SFT), body=body, out=out / "sft", album=album, validation=poses[:8], validation_album=album,
-                  progress=False)
+        train.sft(PosePolicy.mini().to(place), poses, train.SFTConfig(**SFT), body=body, out=out / "sft", album=album,
+                  validation=poses[:8], validation_album=album, progress=False)
         critics = Critics.load(body, own={"high": lambda samples, answers, pose, joints: joints[..., 15, 1].nan_to_num()})
         weights = train.RFTConfig().reward_weights | {"high": 1.0, "verifiable": 1.0}
+        config = train.RFTConfig(**RFT, reward_weights=weights)
         settings = {"critics": critics, "out": out / "rft", "album": album, "progress": False}
         with stop_at(1), pytest.raises(KeyboardInterrupt):
-            train.rft(PosePolicy.from_pretrained("mini-sft", device=place), poses, train.RFTConfig(**RFT, reward_weights=weights), **settings)
-        aligned = train.rft(PosePolicy.from_pretrained("mini-sft", device=place), poses, train.RFTConfig(**RFT, reward_weights=weights),
-                            resume=True, **settings)
+            train.rft(PosePolicy.from_pretrained("mini-sft", device=place), poses, config, **settings)
+        aligned = train.rft(PosePolicy.from_pretrained("mini-sft", device=place), poses, config, resume=True, **settings)
         assert aligned.device.type == place and PosePolicy.from_pretrained(out / "rft").device.type == "cpu"
         metrics[place] = [json.loads(line) for stage in ("sft", "rft") for line in (out / stage / "metrics.jsonl").read_text().splitlines()]
     for there, here in zip(*metrics.values(), strict=True):
