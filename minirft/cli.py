@@ -161,7 +161,7 @@ def sft(arguments):
         policy = PosePolicy.from_pretrained(arguments.base, device=arguments.device)
     encoder = _encoder(arguments)
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr or (2e-3 if policy.raw is None else 2e-4),
-                             image_share=arguments.image_share, see=arguments.see)
+                             image_share=arguments.image_share, see=arguments.see, teacher=arguments.teacher)
     if arguments.vram:
         setting = _turn_dial(arguments.vram, policy)
         config = replace(config, micro_batch=setting.micro_batch * setting.group_size)

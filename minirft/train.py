@@ -10,21 +10,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from . import captions
+from .batches import by_length, fresh_samples, micro_batches
 from .body import to_6d
 from .critics import average_rewards, give_rewards, rft_loss, weigh
-from .data import Picture, grow, image_sample, talk_sample, text_sample
+from .data import image_sample
 from .errors import InputError
 from .evaluate import exam_samples
 from .lesson import Specialist, pose_losses, teach_to_read
 from .rollout import to_pose
 from .runs import begin_run, descend, end_step, make_optimizer, one_line, resume_run, save_run, stop_asked
-from .snapshots import lean, simulate_landmarks
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,9 @@ class SFTConfig:
     lesson_steps: int = 4000
     # Steps of 256 pictures by which a projector that is new to pictures learns to read them, before the language model learns
     # to say what it read; no more than twice `steps`.
+    teacher: str = ""
+    # A policy, by name or folder, whose mean poses are the aim for our sentences in place of the poses that these were made of:
+    # a true pose is one of many that fit, a teacher's their middle, so that fewer have to be seen. Its std is not taught.
     see: str = "features"
     # What of a picture the policy looks at: "features" of the pose-aware encoder, "pixels" by its vision tower, "both".
     text_weight: float = 0.2
@@ -82,6 +84,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Raises InputError if out holds another run.
     """
     out = Path(out)
+    teacher = type(policy).from_pretrained(config.teacher, device=policy.device) if config.teacher else None
     if policy.raw is not None and not policy.adapters:
         policy.add_lora("sft", seed=config.seed)
     newly = config.image_share and config.see != "pixels" and policy.sees in (None, "pixels")
@@ -118,7 +121,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
             optimizer.zero_grad()
             metrics = {"step": step}
             for part, share in micro_batches(batch, config.micro_batch):
-                losses = sft_losses(policy, part, body, **beside)
+                losses = sft_losses(policy, part, body, teacher=teacher, **beside)
                 loss = sum(share[k] * getattr(config, f"{k}_weight") * v for k, v in losses.items())
                 loss.backward()
                 for k, v in losses.items():
@@ -142,55 +145,12 @@ def schedule(step, config):
     return 0.5 * (1 + torch.cos(torch.tensor(along * torch.pi)).item())
 
 
-def fresh_samples(poses, body, weights, count, config, step, album=None, see=None, own=None):
-    """The samples of one step, pictures and talk among them, the same for the same seed and step.
-
-    album: an Album from which some of the pictures are, or None; see: what the policy sees of them, one of data.SEE; own: a
-    mix.Mix, whose share of them is ready, or None.
-    """
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    rng = random.Random(f"{config.seed}/{step}")
-    ready = own.draw(count, rng) if own else []
-    count -= len(ready)
-    talk = sum(rng.random() < config.talk_share for _ in range(count))
-    seen = sum(rng.random() < config.image_share for _ in range(count - talk)) if config.image_share else 0
-    drawn = grow(poses, count=count - talk, generator=generator)
-    told, shown = drawn[seen:], drawn[:seen]
-    true = captions.holds(body.joints(told))
-    samples = [text_sample(p, t, rng, body=body, weights=weights) for p, t in zip(told, true)]
-    if album:
-        kept = [i for i in range(seen) if rng.random() >= config.album_share and see != "pixels" and album.by_landmarks]
-        picked, shown = rng.choices(range(len(album)), k=seen - len(kept)), shown[kept]
-        if see == "features":
-            samples += [image_sample(pose, Picture(features=tokens), rng) for pose, tokens in zip(*album.askew(picked, generator))]
-        else:  # pixels would have to lean too
-            samples += [image_sample(album.pose[i], album.picture(i, see), rng) for i in picked]
-    if len(shown):
-        views = lean(*simulate_landmarks(body, shown, np.random.default_rng((config.seed, step))), generator)
-        samples += [image_sample(pose, Picture(features=tokens), rng) for pose, tokens in zip(*views)]
-    return samples + [talk_sample(rng) for _ in range(talk)] + ready
-
-
-def by_length(sample):
-    """How long a question is, with what it shows."""
-    return sample.picture is not None, len(sample.question)
-
-
-def micro_batches(samples, size):
-    """Split samples, sorted by length so that little is padding; each part with its share of every loss's average."""
-    samples = sorted(samples, key=by_length)
-    poses = max(1, sum(s.pose is not None for s in samples))
-    for i in range(0, len(samples), size):
-        part = samples[i : i + size]
-        share = sum(s.pose is not None for s in part) / poses
-        yield part, {"text": len(part) / len(samples), "rotation": share, "joint": share, "std": share, "probe": share}
-
-
-def sft_losses(policy, samples, body, probe=None, specialist=None):
+def sft_losses(policy, samples, body, probe=None, specialist=None, teacher=None):
     """The losses of a batch, each an average over its answers: text, rotation, joint, std and, given a probe, probe.
 
     text: nats per token; rotation: absolute error of 6D numbers; joint: metres; std: nats per dimension; probe: nats.
-    specialist: a lesson.Specialist whose answers to pictures take the place of the truth, but for std.
+    specialist: a lesson.Specialist whose answers to pictures take the place of the truth, but for std; teacher: a policy whose
+    answers to our sentences do.
     """
     tokens = policy.encode([s.question for s in samples], [s.answer for s in samples], [s.picture for s in samples])
     scores = policy.score(tokens)
@@ -203,6 +163,11 @@ def sft_losses(policy, samples, body, probe=None, specialist=None):
     read = [i for i, s in enumerate(posed) if s.picture is not None]
     if specialist is not None and read:
         aim[read] = specialist(torch.stack([posed[i].picture.features for i in read]).to(aim))[0]
+    told = [i for i, s in enumerate(posed) if s.statements]
+    if teacher is not None and told:
+        asked, answers = zip(*((posed[i].question, posed[i].answer) for i in told))
+        with torch.no_grad():
+            aim[told] = teacher.score(teacher.encode(asked, answers)).mean
     losses = {"text": text} | pose_losses(scores.mean, scores.std, truth, body, aim)
     if probe is not None:
         logits = probe(scores.hidden)  # (A, S)

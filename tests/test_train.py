@@ -83,6 +83,29 @@ def test_the_std_loss_moves_no_mean(poses, body):
     assert last.weight.grad[:132].abs().max() == 0 and last.weight.grad[132:].abs().max() > 0
 
 
+def test_a_teacher_is_imitated_in_sentences_and_the_truth_in_std_and_pictures(poses, body):
+    policy, teacher = PosePolicy.mini(seed=0), PosePolicy.from_pretrained("mini-sft")
+    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+
+    def losses(policy, samples, **teaching):
+        return {k: v.item() for k, v in train.sft_losses(policy.eval(), samples, body, **teaching).items()}
+
+    told = train.fresh_samples(poses, body, weights, 8, SFTConfig(talk_share=0.2), 0)
+    itself = losses(teacher, told, teacher=teacher)
+    assert itself["rotation"] < 1e-6 and itself["joint"] < 1e-5  # the rest is as without
+    assert {k: itself[k] for k in ("text", "std")} == pytest.approx({k: losses(teacher, told)[k] for k in ("text", "std")})
+    taught, alone = losses(policy, told, teacher=teacher), losses(policy, told)
+    assert taught["rotation"] != alone["rotation"] and taught["std"] == alone["std"]
+    shown = train.fresh_samples(poses, body, weights, 4, SFTConfig(talk_share=0.0, image_share=1.0), 0)
+    assert losses(policy, shown, teacher=teacher) == losses(policy, shown)
+
+
+def test_a_teacher_that_is_not_there_leaves_no_run_behind(poses, body, tmp_path):
+    with pytest.raises(InputError, match="mini-stf: neither a checkpoint folder"):
+        run(poses, body, tmp_path / "run", teacher="mini-stf")
+    assert not (tmp_path / "run").exists()
+
+
 def test_batches_are_a_function_of_seed_and_step(poses, body):
     weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
     first, again, next_step, other = (
