@@ -5,6 +5,8 @@ tower takes it, and which positions tokens have. All else the families have in c
 side, so that each is the same number of tokens.
 """
 
+import contextlib
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,14 +85,26 @@ class Backbone:
     def prompt(self, question, *, pictured, others):
         """A question as the model's own chat has it, after a picture if it is `pictured`, and `others` more places for inputs,
         where <POSE> stands in for them."""
-        said, template = (HERE + " ") * (others > 0) + question, self.tokenizer.chat_template
-        if "'type'" in template or '"type"' in template:  # a message is a list of pictures and texts
+        said = (HERE + " ") * (others > 0) + question
+        if self.lists:
             content = [{"type": "image"}] * pictured + [{"type": "text", "text": said}]
         else:
             content = self.mark * pictured + " " * (pictured and not others) + said
-        text = self.tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+        text = self._chat(content)
         text = text.replace(self.mark, self.family.text.format(self.mark * self.marks), 1) if pictured else text
         return text.replace(HERE, POSE * others, 1) if others else text
+
+    def _chat(self, content):
+        asked = [{"role": "user", "content": content}]
+        return self.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+
+    @functools.cached_property
+    def lists(self):
+        """Whether a message of this chat is a list of pictures and texts, not a string."""
+        try:
+            return self.mark in self._chat([{"type": "image"}, {"type": "text", "text": "?"}])
+        except Exception:  # whatever a template that joins strings makes of a list
+            return False
 
     def pixels(self, pictures):
         """Square crops, (S, S, 3) uint8, as the vision tower wants them: (N, ...)."""
@@ -155,8 +169,11 @@ def load_backbone(name, *, four_bit=True, device="cpu"):
         images = AutoImageProcessor.from_pretrained(name)
         model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, device_map={"": device}, use_safetensors=True,
                                                             **({"quantization_config": bits} if four_bit else {}))
-        if tokenizer.chat_template is None:  # older checkpoints keep it in a file of the processor
-            tokenizer.chat_template = json.loads(Path(cached_file(name, "chat_template.json")).read_text())["chat_template"]
+        tokenizer.chat_template = _processors_chat(name) or tokenizer.chat_template
+        if tokenizer.chat_template is None:
+            raise ValueError("it has no chat template")
+    except (MemoryError, torch.OutOfMemoryError):  # the command says what to do
+        raise
     except Exception as error:  # whatever the libraries raise of hubs, files and versions
         raise InputError(f"{name}: cannot be loaded as a vision-language model ({in_short(error)})") from None
     odd = [layer.in_features for layer in model.modules() if type(layer).__name__ == "Linear4bit" and layer.in_features % 64]
@@ -167,6 +184,17 @@ def load_backbone(name, *, four_bit=True, device="cpu"):
             layer.support_avx512bf16_for_cpu = False
     add_pose(model, tokenizer)
     return model.requires_grad_(False), tokenizer, images
+
+
+def _processors_chat(name):
+    """The chat template in the older of the processor's files, which knows pictures where the tokenizer's own does not (Qwen2.5-VL's
+    is of the language model alone); None where there is none or a newer file, which the tokenizer reads itself."""
+    with contextlib.suppress(OSError):
+        cached_file(name, "chat_template.jinja")
+        return None
+    with contextlib.suppress(OSError):
+        return json.loads(Path(cached_file(name, "chat_template.json")).read_text())["chat_template"]
+    return None
 
 
 @torch.no_grad()

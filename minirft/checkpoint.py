@@ -50,8 +50,10 @@ class Checkpoint:
                 policy.face(tuple(about["features"]))
                 policy._load_adapters(folder, about["adapters"])
                 if raw is not None:
-                    _load(policy.projector, folder / "projector.safetensors").requires_grad_(len(about["adapters"]) == 1)
+                    policy.projector.requires_grad_(len(about["adapters"]) == 1)
                     policy.sees = about["sees"]
+                    if policy.sees is not None:  # else it is as face() leaves it
+                        _load(policy.projector, folder / "projector.safetensors")
             else:
                 tokenizer = AutoTokenizer.from_pretrained(folder)
                 with quiet():
@@ -63,6 +65,8 @@ class Checkpoint:
                     _load(policy.projector, folder / "projector.safetensors")
                     policy.sees = about.get("sees")
                 policy.base = folder.name if folder.resolve().parent == DATA.resolve() else str(folder.resolve())
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # whatever a damaged file makes the libraries raise
             raise InputError(f"{folder}: not a complete checkpoint: {in_short(error)}") from None
         return policy.to(device).eval()
@@ -98,7 +102,7 @@ class Checkpoint:
         for name in self.adapters:
             set_peft_model_state_dict(self._peft[0], load_file(folder / name / "adapter_model.safetensors"), adapter_name=name)
         _load(self.head, folder / "head.safetensors")
-        if self.raw is not None:
+        if self.raw is not None and self.sees is not None:
             _load(self.projector, folder / "projector.safetensors")
 
     def save_pretrained(self, folder, *, dtype=None):
@@ -115,7 +119,7 @@ class Checkpoint:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(cast(self.head.state_dict()), folder / "head.safetensors")
-            if self.raw is not None or not self._peft:
+            if not self._peft or self.raw is not None and self.sees is not None:
                 save_file(cast(self.projector.state_dict()), folder / "projector.safetensors")
             if self._peft:
                 from peft import get_peft_model_state_dict

@@ -64,7 +64,7 @@ def demo(arguments):
     from . import train
     from .answer import answer_sentences
     from .critics import Critics
-    from .evaluate import Instruments, exam_samples, verdict
+    from .evaluate import Instruments, compare, exam_samples, verdict
     from .policy import PosePolicy
 
     began, out, body, seed = time.time(), Path(arguments.out), load_body(), arguments.seed
@@ -87,22 +87,9 @@ def demo(arguments):
     write_json(out / "metrics.json", report)
     for sentence, said in zip(sentences, answers):
         print(f"{sentence}\n    {said[0]}")
-    _show_verdict(before, after)
+    print(compare(before, after, EXAM))
     print(f"Wrote {out / 'poses.png'} (before and after {arguments.steps} steps), poses.npz, metrics.json, model.\n"
           f'Your own: minirft generate "kneel on one knee, arms out to the sides" --model {out / "model"} --out poses')
-
-
-def _show_verdict(before, after):
-    """Before and after, of mean poses and of draws, a line for each thing measured."""
-    rows = {f"judge: mean recall at 5, 10, 20 of {EXAM}, %": lambda v: sum(v["judge"]["t2p"].values()) / 3,
-            "the same by the reward model": lambda v: sum(v["reward_model"]["t2p"].values()) / 3,
-            "never rewarded statements true, %": lambda v: 100 * v["satisfied"]["unrewarded"],
-            "statements of other kinds true, %": lambda v: 100 * v["satisfied"]["rewarded"],
-            "plausible, %": lambda v: 100 * v["plausible"],
-            "mm to the nearest pose of the prior": lambda v: v["nearest_real_mm"]}
-    print(f"\n{'':44}{'mean pose':>12}{'':12}{'one draw':>12}\n{'':44}" + f"{'before':>12}{'after':>12}" * 2)
-    for name, read in rows.items():
-        print(f"{name:44}" + "".join(f"{read(v):12.1f}" for v in (before, after, before["draws"], after["draws"])))
 
 
 def generate(arguments):
@@ -163,7 +150,7 @@ def sft(arguments):
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr or (2e-3 if policy.raw is None else 2e-4),
                              image_share=arguments.image_share, see=arguments.see, teacher=arguments.teacher)
     if arguments.vram:
-        setting = _turn_dial(arguments.vram, policy)
+        setting = _turn_dial(arguments.vram, policy.checkpoint_gradients())  # its prompts are read once an answer in any case
         config = replace(config, micro_batch=setting.micro_batch * setting.group_size)
     album = _album(arguments)
     if album:
@@ -184,9 +171,8 @@ def rft(arguments):
 
     body, out, seed = load_body(arguments.body), Path(arguments.out), arguments.seed
     weights, own = read_rewards(arguments.reward, train.RFTConfig().reward_weights)
-    config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, lr=arguments.lr,
-                             prompts=arguments.questions, poses_per_answer=arguments.poses_per_answer, reward_weights=weights,
-                             image_share=arguments.image_share)
+    config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, prompts=arguments.questions,
+                             poses_per_answer=arguments.poses_per_answer, reward_weights=weights, image_share=arguments.image_share)
     album = _album(arguments)
     unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
     tools = Instruments.load(body, unseen)
@@ -204,6 +190,9 @@ def rft(arguments):
         return {f"val_{k}": v for k, v in metrics.items()}
 
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
+    lr = arguments.lr or (1e-3 if policy.raw is None else 2e-4)
+    config = replace(config, lr=lr, adapter_lr=lr)
+    arguments.vram = arguments.vram or (None if policy.raw is None else 12)
     if arguments.vram:
         setting = _turn_dial(arguments.vram, policy)
         config = replace(config, group_size=setting.group_size, micro_batch=setting.micro_batch)
@@ -296,8 +285,9 @@ def _is_backbone(name):
 
 def _turn_dial(vram, policy):
     """The dial's setting, said aloud, and put to work on the policy."""
-    setting = machine.DIAL[vram]
+    setting = replace(machine.DIAL[vram], side=policy.backbone.side)
     print(f"--vram {vram}: {setting}")
+    policy.cache_gib = setting.cache_gib
     if setting.checkpointing:
         policy.checkpoint_gradients()
     return setting

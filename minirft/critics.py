@@ -13,8 +13,9 @@ from .prior import PosePrior
 from .retrieval import REWARDING, Panel, SentenceEncoder
 from .rollout import Tokens, spread
 
-MISSING = -1.0  # what an answer to a description gets in place of its poses' mean reward when it holds no pose
+MISSING = -1.0  # what an answer to a description gets in place of its poses' mean reward when it holds no pose, if no pose got less
 MIN_STD = 0.01  # spread, in units of the total reward, under which candidates count as equally good
+OF_SENTENCES, OF_PICTURES = ("semantic", "verifiable", "plausible"), ("joint", "aligned")  # what our rewards of poses are about
 
 
 @dataclass
@@ -116,7 +117,8 @@ def give_rewards(rollout, answers, samples, critics):
             of_poses[name] = value.float().masked_fill(~posed[:, None], 0.0)
     for name, value in (of_answers | of_poses).items():
         if not value.isfinite().all():
-            raise InputError(f"reward {name} is not finite; it must be a number for every answer and every pose there is")
+            raise InputError(f"reward {name} is not finite; it must be a number for every answer, those without a pose (whose joints "
+                             "are NaN) too, and for every pose there is")
     return of_answers, of_poses
 
 
@@ -154,11 +156,11 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
     with policy.reference():
         reference = policy.score(rollout, temperature=rollout.temperature)
     wants = torch.tensor([s.pose is not None for s in samples]).repeat_interleave(config.group_size).to(scores.has_pose)
-    pose_rewards = rewards.total(of_poses, weights).masked_fill(~wants[:, None], MISSING)  # all alike: no signal
-    text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, scores.has_pose,
-                                          config.group_size, missing=MISSING, scale=config.scale,
-                                          min_std=MIN_STD, kinds=len(config.widths))
-    rows = scores.has_pose
+    rows, pose_rewards = scores.has_pose, rewards.total(of_poses, weights)
+    missing = min([MISSING, *pose_rewards[rows & wants].mean(1).tolist()])  # to say no pose is never better than to say the worst
+    pose_rewards = pose_rewards.masked_fill(~wants[:, None], missing)  # all alike: no signal
+    text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, rows, config.group_size, missing=missing,
+                                          scale=config.scale, min_std=MIN_STD, kinds=len(config.widths))
     tokens = {part.name: getattr(rollout, part.name) for part in fields(Tokens)}
     return Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows),
                  width=rollout.width.expand(len(rows), -1), old_text_logp=scores.text_logp,
@@ -167,11 +169,17 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
                  text_advantage=text, pose_advantage=pose if config.algorithm == "hygrpo" else torch.zeros_like(pose))
 
 
-def rft_loss(policy, batch, config, *, prompts):
-    """HyGRPO's loss on whole prompts of a batch that has `prompts` of them, and what to log."""
+def rft_loss(policy, batch, config, *, prompts, first=False):
+    """HyGRPO's loss on whole prompts of a batch that has `prompts` of them, and what to log.
+
+    first: nothing was learnt from the batch yet, so that every ratio is 1. In bf16 a sampler that reads word by word gives other
+    log-probabilities than this one pass (of a pose by whole nats), so what this pass says is kept as the old ones from then on.
+    """
     scores = policy.score(batch, temperature=config.temperature)
     rows, (mean, std) = batch.has_pose, (scores.mean, scores.std)
     pose_logp = head.log_prob(batch.action[rows], mean[:, None], batch.width[rows][..., None] * std[:, None])
+    if first:
+        batch.old_text_logp.copy_(scores.text_logp.detach()), batch.old_pose_logp.copy_(spread(pose_logp.detach(), rows))
     pose_kl = head.kl(mean, std, batch.reference_mean[rows], batch.reference_std[rows])
     return hygrpo.hygrpo_loss(
         scores.text_logp, spread(pose_logp, rows), old_text_logp=batch.old_text_logp, old_pose_logp=batch.old_pose_logp,
@@ -182,8 +190,12 @@ def rft_loss(policy, batch, config, *, prompts):
         pose_beta=config.pose_beta)
 
 
-def average_rewards(of_answers, of_poses, batch):
-    """Each reward's average over the answers, or over the poses there are, for the log."""
-    rows, count = batch.has_pose, batch.has_pose.sum().clamp(min=1)
+def average_rewards(of_answers, of_poses, batch, samples):
+    """Each reward's average over the answers, or over the poses it is about, for the log; none where there are no such poses."""
+    asked = [s for s in samples for _ in range(len(batch.has_pose) // len(samples))]
+    posed = batch.has_pose & torch.tensor([s.pose is not None for s in asked]).to(batch.has_pose)
+    seen = torch.tensor([s.task == "image" for s in asked]).to(posed)
+    about = dict.fromkeys(OF_SENTENCES, posed & ~seen) | dict.fromkeys(OF_PICTURES, posed & seen)
     averages = {name: value.mean().item() for name, value in of_answers.items()}
-    return averages | {name: (value[rows].mean(1).sum() / count).item() for name, value in of_poses.items()}
+    told = {name: value[about.get(name, posed)] for name, value in of_poses.items()}
+    return averages | {name: value.mean().item() for name, value in told.items() if len(value)}

@@ -221,6 +221,20 @@ def verdict(policy, samples, tools, *, seed=0):
     return reports[0] | {"draws": reports[1]}
 
 
+def compare(before, after, pool):
+    """Two verdicts on so many poses side by side, of mean poses and of draws, a line for each thing measured."""
+    rows = {f"judge: mean recall at 5, 10, 20 of {pool}, %": lambda v: sum(v["judge"]["t2p"].values()) / 3,
+            "the same by the reward model": lambda v: sum(v["reward_model"]["t2p"].values()) / 3,
+            "never rewarded statements true, %": lambda v: 100 * v["satisfied"]["unrewarded"],
+            "statements of other kinds true, %": lambda v: 100 * v["satisfied"]["rewarded"],
+            "plausible, %": lambda v: 100 * v["plausible"],
+            "mm to the nearest pose of the prior": lambda v: v["nearest_real_mm"]}
+    lines = [f"\n{'':44}{'mean pose':>12}{'':12}{'one draw':>12}", f"{'':44}" + f"{'before':>12}{'after':>12}" * 2]
+    for name, read in rows.items():
+        lines.append(f"{name:44}" + "".join(f"{read(v):12.1f}" for v in (before, after, before["draws"], after["draws"])))
+    return "\n".join(lines)
+
+
 def satisfied_by_kind(joints, missing, samples):
     """Share of the captions' statements that the poses satisfy: over all, over the kinds that a reward pays for and over
     those that none does, and by kind; a missing pose satisfies none, a share of nothing is None.

@@ -2,7 +2,7 @@
 
 Tensors in, loss and metrics out; this file needs torch alone: copy it. The method is Pose-RFT's (arXiv 2508.07804): the
 importance ratio and the advantage are split into a text part (F over all G answers to a prompt) and a pose part (Delta
-over its V valid poses), each clipped by itself. Ours is K > 1 poses per answer; K = 1 is the paper's algorithm.
+over its V valid poses), each clipped by itself. Ours is K > 1 poses per answer; the paper draws one.
 
 Shapes: N prompts, G answers each (R = N*G rows, a prompt's rows adjacent), T tokens, K poses an answer.
 """
@@ -43,8 +43,8 @@ def hybrid_advantages(answer_rewards, pose_rewards, has_pose, group_size, *, mis
     """F for the answers, and for their poses Delta, over all V = K * (answers with a pose) poses of a prompt.
 
     answer_rewards: (R,); pose_rewards: (R, K), rows without a pose ignored; has_pose: (R,) bool.
-    missing: what an answer without a pose gets in place of its poses' mean reward. kinds: so many kinds of poses, in turn, each
-    compared with its own alone.
+    missing: what an answer without a pose gets in place of its poses' mean reward. kinds: pose k is of kind k % kinds and is
+    compared with poses of that kind alone, V / kinds of them.
     Returns F (R,), Delta (R, K).
     """
     mean_pose = torch.where(has_pose, pose_rewards.mean(1), missing)
@@ -77,15 +77,16 @@ def kl_tokens(logp, reference_logp):
 def hygrpo_loss(text_logp, pose_logp, *, old_text_logp, old_pose_logp, reference_text_logp, pose_kl, answer_mask, has_pose,
                 text_advantage, pose_advantage, group_size, prompts=None, clip_text=0.2, clip_pose=0.2, ratio_dims=1,
                 text_beta=0.01, pose_beta=0.01):
-    """The loss to descend, -J of Pose-RFT's equation, and what to log.
+    """The loss to descend, -J of Pose-RFT's equation with a KL for words and pose each, and what to log.
 
     text_logp, old_text_logp, reference_text_logp, answer_mask: (R, T), of the sampled tokens under the present, the
     sampling and the reference policy. pose_logp, old_pose_logp, pose_advantage: (R, K). pose_kl: (R,) the closed form
     between the present and the reference Gaussian. has_pose: (R,) bool; rows without a pose may hold anything finite.
     prompts: how many prompts the whole batch has (None: these), so that micro-batches add up to the same gradient.
     clip_text, clip_pose: how far a ratio may leave 1. ratio_dims: 1 clips the density ratio of the whole pose, D (132)
-        its geometric mean per dimension, which moves so little that only a clip near 0.005 is ever reached.
-    text_beta, pose_beta: weights of the two KLs; the pose's counts per pose, not per dimension.
+        its geometric mean per dimension, which moves so little that only a clip near 0.005 is ever reached, and whose
+        gradient is D times smaller beside a pose_kl that is not.
+    text_beta, pose_beta: weights of the two KLs, the words' estimated token by token (k3), the pose's summed over its dimensions.
     Averages run over an answer's tokens, a prompt's answers (its V poses), then prompts. Returns (loss, metrics).
     """
     answers, poses = pose_logp.shape

@@ -16,20 +16,23 @@ from .errors import in_short
 @dataclass(frozen=True)
 class Dial:
     """What a run on a real backbone in four bits does with its card. side: pixels of a picture, where the model leaves that open;
-    group_size: answers to a question (G); micro_batch: questions at once, which changes no result; checkpointing: of gradients,
-    which saves memory and costs a third more time."""
+    group_size: answers to a question (G); micro_batch: questions at once, which changes no result; checkpointing: of HyGRPO's
+    gradients (SFT's always are), which saves memory and costs a third more time; cache_gib: for keys and values where no gradient
+    is made, which says how many answers are sampled at once."""
 
     side: int
     group_size: int
     micro_batch: int
     checkpointing: bool
+    cache_gib: float
 
     def __str__(self):
         return (f"4-bit weights, pictures of {self.side} pixels, {self.group_size} answers a question, {self.micro_batch} at once, "
                 f"gradients {'in checkpoints' if self.checkpointing else 'kept'}")
 
 
-DIAL = {8: Dial(224, 4, 1, True), 12: Dial(224, 8, 1, True), 16: Dial(336, 8, 2, True), 24: Dial(448, 8, 4, False)}  # by GiB
+DIAL = {8: Dial(224, 4, 1, True, 0.5), 12: Dial(224, 8, 1, True, 1.5), 16: Dial(336, 8, 2, True, 2.0),
+        24: Dial(448, 8, 2, False, 4.0)}  # by GiB of the card
 # Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower); and
 # GiB that a step of HyGRPO adds at --vram 12, of 512 tokens and 32 in each answer.
 BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63, 1.44), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98, 1.89),
@@ -61,7 +64,7 @@ def report():
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         memory = card.total_memory / 2**30
-        yield f"{card.name}: {memory:.1f} GiB; bf16: {'yes' if torch.cuda.is_bf16_supported() else 'no'}"
+        yield f"{card.name}: {memory:.1f} GiB; bf16: {'yes' if torch.cuda.is_bf16_supported(including_emulation=False) else 'no'}"
     else:
         yield "no CUDA card: mini-sft and mini-rft run on this CPU; the models below want a card"
     yield f"four bits: {_four_bits()}"

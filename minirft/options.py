@@ -98,8 +98,8 @@ def _add_learning(add):
          {"default": ""}), own, own_share, RESUME, SEED, BODY, DEVICE)
     add("rft", MODEL, vram, POSES, validation, OUT, ("--steps", "batches of answers", COUNT | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
-        ("--poses-per-answer", "K; 1 is the paper's algorithm", FEW | {"default": 64}),
-        ("--questions", "a step", COUNT | {"default": 64}), ("--lr", "peak learning rate", RATE | {"default": 1e-3}), share, pictures, ENCODER,
+        ("--poses-per-answer", "K; the paper draws 1", FEW | {"default": 64}),
+        ("--questions", "a step", COUNT | {"default": 64}), ("--lr", "peak learning rate; by default 1e-3, for a model of the hub's 2e-4", RATE), share, pictures, ENCODER,
         ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
          {"action": "append", "default": [], "metavar": "REWARD"}),
         ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}), own, own_share,

@@ -7,6 +7,9 @@ draws both, `score` gives their log-probabilities under the present weights; wha
 
 import contextlib
 import copy
+import itertools
+from dataclasses import fields
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -48,6 +51,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         self.base = name  # the checkpoint that the adapters stand on, or
         self.raw = None  # how to load a model of that name which is no policy: settings of from_backbone
         self.reference_head = None
+        self.cache_gib = None  # for keys and values where no gradient is made; None: as much as it takes
         self._checkpointing = False
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
 
@@ -75,8 +79,9 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             head = PoseHead(model.config.text_config.hidden_size)
-        policy = cls(model, tokenizer, head, name=str(name), images=images, side=side)
-        policy.raw = {"four_bit": four_bit, "side": side}
+        name = str(Path(name).resolve() if Path(name).is_dir() else name)  # it is found again from another folder too
+        policy = cls(model, tokenizer, head, name=name, images=images, side=side)
+        policy.raw, policy.cache_gib = {"four_bit": four_bit, "side": side}, 1.5
         return policy.to(device)
 
     def add_lora(self, name, *, rank=16, seed=0):
@@ -143,9 +148,22 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
     def device(self):
         return self.head.layers[-1].weight.device
 
+    def rows_at_once(self, length):
+        """How many answers to read at once where no gradient is made, if each is `length` tokens with its prompt; None: all."""
+        if self.cache_gib is None:
+            return None
+        text = self.model.config.text_config
+        wide = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        kept = 2 * text.num_hidden_layers * text.num_key_value_heads * wide * self.model.lm_head.weight.element_size()  # a token
+        return max(1, int(self.cache_gib * 2**30 / (length * kept + 16 * text.vocab_size)))  # and a few rows of logits
+
     def score(self, tokens, *, temperature=1.0):
         """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
         group_size = len(tokens.answer) // len(tokens.prompt)
+        rows = None if torch.is_grad_enabled() else self.rows_at_once(tokens.prompt.shape[1] + tokens.answer.shape[1])
+        if rows is not None and group_size < len(tokens.answer) > rows:
+            parts = [self.score(part, temperature=temperature) for part in tokens.split(max(1, rows // group_size))]
+            return Scores(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Scores)))
         mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
         answer = self.model.get_input_embeddings()(tokens.answer)
         checkpointing = self._checkpointing and torch.is_grad_enabled()
@@ -178,21 +196,24 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
 
         The prompt is encoded once and shared by its answers. temperature 0 takes the likeliest token. Only the first
         <POSE> of an answer counts. widths: shares of the std that its poses are drawn with, in turn. micro_batch: questions at
-        once, None for all; what is drawn does not depend on it.
+        once, None for all, or what cache_gib leaves room for; what is drawn does not depend on it.
         Returns a Rollout.
         """
         was_training = self.training
         self.eval()
-        start, size = self.encode(questions, pictures=pictures), micro_batch or len(questions)
+        start, size, share = self.encode(questions, pictures=pictures), micro_batch or len(questions), group_size
+        if rows := self.rows_at_once(start.prompt.shape[1] + max_tokens):
+            size, share = max(1, rows // group_size), min(rows, group_size)
         count = len(questions) * group_size
         chance = 1 - torch.rand(count, max_tokens, generator=generator, device=self.device)  # in (0, 1]
         noise = torch.randn(count, poses_per_answer, self.head.dims, generator=generator, device=self.device)
         answer = torch.full((count, max_tokens), self.tokenizer.pad_token_id, device=self.device)
         alive, text_logp = torch.zeros_like(answer, dtype=torch.bool), torch.zeros_like(chance)
         hidden = []
-        for i in range(0, len(questions), size):
-            rows = slice(i * group_size, (i + size) * group_size)
-            said, there, logp, at_pose = self._say(start.prompts(slice(i, i + size)), group_size, temperature, chance[rows])
+        for i, first in itertools.product(range(0, len(questions), size), range(0, group_size, share)):
+            some = min(share, group_size - first)  # of the answers to a question; all, but where one question's are too many
+            rows = slice(i * group_size + first, i * group_size + first + some if some < group_size else (i + size) * group_size)
+            said, there, logp, at_pose = self._say(start.prompts(slice(i, i + size)), some, temperature, chance[rows])
             length = slice(0, said.shape[1])
             answer[rows, length], alive[rows, length], text_logp[rows, length] = said, there, logp
             hidden.append(at_pose)
@@ -267,7 +288,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
     def decode(self, tokens):
         """The answers as text, <POSE> kept."""
         drop = {self.tokenizer.pad_token_id, self.tokenizer.eos_token_id}
-        kept = [[int(t) for t in row if int(t) not in drop] for row in tokens.answer]
+        kept = [[t for t in row if t not in drop] for row in tokens.answer.tolist()]
         return [self.tokenizer.decode(row).strip() for row in kept]
 
     def _text_logp(self, hidden, answer, temperature):

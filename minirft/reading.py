@@ -39,7 +39,9 @@ class Reader:
         shown = [p or Picture() for p in pictures or [None] * len(questions)]
         prompts = [self.backbone.prompt(q, pictured=p.pixels is not None, others=self.projector.count * (p.features is not None))
                    for q, p in zip(questions, shown)]
+        begin = self.tokenizer("").input_ids  # what a text begins with: LLaVA-1.5's chat leaves <s> to the tokenizer, others write theirs
         ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
+        ids = [row if row[: len(begin)] == begin else begin + row for row in ids]
         limit = self.model.config.text_config.max_position_embeddings - 64  # that many for the answer
         longest = max(map(len, ids))
         if longest > limit:

@@ -2,7 +2,8 @@
 
 Answers get one number, poses one each. This file needs torch alone and is handed whatever else it takes (embeddings,
 joints, a table of statements that hold), so that a trainer that is not ours can use it too. The paper's four (Pose-RFT,
-arXiv 2508.07804): joint location, semantic alignment, format, text similarity. Ours: verifiable and plausibility.
+arXiv 2508.07804): joint location, semantic alignment, format, text similarity. Ours: verifiable and plausibility, and
+`aligned`, which is joint location after Procrustes alignment.
 """
 
 import re

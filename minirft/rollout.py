@@ -1,6 +1,6 @@
 """What goes into a policy and what comes out of it: questions as tokens, what was sampled, and how likely it was."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -23,6 +23,13 @@ class Tokens:
     prompt_pixels: torch.Tensor | None = field(default=None, kw_only=True)
     prompt_seen: torch.Tensor | None = field(default=None, kw_only=True)
     prompt_features: torch.Tensor | None = field(default=None, kw_only=True)
+
+    def split(self, prompts):
+        """Parts of so many prompts, each with all its answers; nothing is cut from what was padding in them alone."""
+        group_size = len(self.answer) // len(self.prompt)
+        for i in range(0, len(self.prompt), prompts):
+            answers, rows = slice(i * group_size, (i + prompts) * group_size), slice(i, i + prompts)
+            yield replace(self.prompts(rows), answer=self.answer[answers], answer_mask=self.answer_mask[answers])
 
     def prompts(self, rows):
         """Some of the prompts, without answers: what was padding in them alone stays."""

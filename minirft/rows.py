@@ -14,8 +14,9 @@ class Rows(TrainableTokensLayer):
 
     def forward_adapters(self, x, active_adapters, *args, **kwargs):
         words = isinstance(self.base_layer, nn.Embedding)
-        if self.disable_adapters or self.merged or not active_adapters or not (words or torch.is_grad_enabled()):
-            return super().forward_adapters(x, active_adapters, *args, **kwargs)  # of logits peft's own, to the last bit
+        exact = not words and x.dtype == torch.float32 and not torch.is_grad_enabled()  # of a small model: peft's, to the last bit
+        if self.disable_adapters or self.merged or not active_adapters or exact:
+            return super().forward_adapters(x, active_adapters, *args, **kwargs)
         out = self.base_layer(x)
         for adapter in active_adapters:
             rows, values = self.token_indices[adapter], self.trainable_tokens_delta[adapter].to(out)

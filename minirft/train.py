@@ -205,10 +205,10 @@ class RFTConfig:
     group_size: int = 2
     # Answers to each question (G); 2 at least, or there is nothing to compare. The mini policy knows few ways to answer.
     poses_per_answer: int = 64
-    # Poses drawn for each answer (K). They cost little once the answer is there; 1 is the paper's algorithm.
+    # Poses drawn for each answer (K). They cost little once the answer is there; the paper draws 1.
     widths: tuple = (1.0, 0.3)
-    # Shares of the policy's std that these are drawn with, in turn, each compared with those as wide. Wide ones teach what to
-    # draw; narrow ones teach the mean pose with less noise and leave more of the variety. (1.0,) is the paper's.
+    # Shares of the policy's std that these are drawn with, in turn; a pose is compared with those of its own width alone. Wide
+    # ones teach what to draw; narrow ones teach the mean pose with less noise and leave more of the variety. (1.0,) is the paper's.
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 0.0, "plausible": 0.5,
@@ -240,7 +240,8 @@ class RFTConfig:
     clip_pose: float = 0.2
     # The same for the pose's density ratio: about 0.2 for "joint", about 0.005 for "mean".
     pose_ratio: str = "joint"
-    # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions.
+    # "joint": of the whole pose's density; "mean": its geometric mean over the 132 dimensions, whose gradient is 132 times smaller
+    # too, so that pose_beta wants to be.
     text_beta: float = 0.02
     # Weight of the words' KL to the reference, nats per token.
     pose_beta: float = 1.2e-2
@@ -296,16 +297,17 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
                                     micro_batch=config.micro_batch)
             given = give_rewards(rollout, policy.decode(rollout), samples, critics)
             batch = weigh(policy, rollout, *given, samples, config)
-            metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch)
-            for _ in range(config.inner_steps):
+            metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch, samples)
+            for inner in range(config.inner_steps):
                 optimizer.zero_grad()
                 for part in batch.parts(config.micro_batch, config.group_size):
-                    loss, logged = rft_loss(policy, part, config, prompts=len(samples))
+                    loss, logged = rft_loss(policy, part, config, prompts=len(samples), first=inner == 0)
                     loss.backward()
                     for k, v in logged.items():
                         metrics[k] = metrics.get(k, 0.0) + v / config.inner_steps
                 descend(optimizer, step=step, out=out, save=save)
             if look and ((step + 1) % config.look_every == 0 or step + 1 == config.steps):
+                save(step + 1)  # a look may take more memory than a step
                 metrics |= look(policy, step + 1)
             bar.set_postfix_str(", ".join(f"{k} {metrics[k]:.2f}" for k in ("semantic", "verifiable") if k in metrics))
             end_step(metrics, steps=config.steps, every=config.look_every, out=out, save=save, asked=asked)

@@ -4,6 +4,8 @@ There is no hub where these run, so the classes are the real ones and the sizes 
 """
 
 import json
+import re
+import shutil
 import warnings
 from dataclasses import replace
 from functools import partialmethod
@@ -13,6 +15,7 @@ import pytest
 import torch
 import transformers
 from peft import PeftModel
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText, AutoTokenizer, GPT2Config
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
@@ -122,6 +125,50 @@ def kind(request):
 @pytest.fixture
 def policy(kind, checkpoints):
     return PosePolicy.from_backbone(checkpoints[kind], four_bit=False, side=64).eval()
+
+
+def test_the_processors_chat_stands_over_the_tokenizers(checkpoints, tmp_path):
+    """As Qwen2.5-VL's files are: the tokenizer's chat is of the language model alone; and as Qwen3-VL writes its own, part.type."""
+    folder = shutil.copytree(checkpoints["qwen2_5_vl"], tmp_path / "hub")
+    (folder / "chat_template.jinja").unlink()
+    about = json.loads((folder / "tokenizer_config.json").read_text())
+    words_alone = "{% for message in messages %}<|im_start|>{{ message['role'] + message['content'] }}<|im_end|>\n{% endfor %}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(about | {"chat_template": words_alone}))
+    assert not PosePolicy.from_backbone(folder, four_bit=False, side=64).backbone.lists
+    dotted = QWEN_TEMPLATE.replace("part['type']", "part.type").replace("part['text']", "part.text")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": dotted}))
+    policy = PosePolicy.from_backbone(folder, four_bit=False, side=64)
+    asked = policy.backbone.prompt("arms up", pictured=True, others=0)
+    assert policy.backbone.lists and re.search(r"<\|vision_start\|>(<\|image_pad\|>)+<\|vision_end\|>arms up", asked)
+
+
+def test_a_prompt_begins_as_the_tokenizer_begins_a_text(policy):
+    """LLaVA-1.5's chat has no <s>, and its tokenizer puts one before every text."""
+    plain = policy.encode(QUESTIONS)
+    first = policy.tokenizer.convert_tokens_to_ids("<s>")
+    policy.tokenizer._tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", first)])
+    begun = policy.encode(QUESTIONS)
+    for row, before, mask, was in zip(begun.prompt, plain.prompt, begun.prompt_mask, plain.prompt_mask):
+        assert row[mask].tolist() == [first, *before[was].tolist()]
+
+
+def test_what_room_there_is_for_the_cache_changes_nothing(policy):
+    """Sampled and scored in as many parts as it takes, an answer at a time at the least."""
+    def drawn():
+        generator = torch.Generator().manual_seed(0)
+        return policy.sample(QUESTIONS, pictures=shown(), group_size=3, poses_per_answer=2, max_tokens=6, generator=generator)
+
+    whole = drawn()
+    with torch.no_grad():
+        scores = policy.score(whole)
+    policy.cache_gib = 1e-9
+    assert policy.rows_at_once(100) == 1
+    parts = drawn()
+    assert torch.equal(parts.answer, whole.answer) and torch.equal(parts.scores.has_pose, whole.scores.has_pose)
+    assert torch.allclose(parts.scores.text_logp, whole.scores.text_logp, atol=1e-4)
+    with torch.no_grad():
+        again = policy.score(whole)
+    assert torch.allclose(again.text_logp, scores.text_logp, atol=1e-4) and torch.allclose(again.mean, scores.mean, atol=1e-4)
 
 
 def test_what_the_policy_reads_is_what_the_model_reads_by_itself(policy, kind, checkpoints):

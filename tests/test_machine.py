@@ -13,7 +13,7 @@ def test_each_step_of_the_dial_asks_no_less_of_the_card_than_the_one_below():
     steps = [DIAL[size] for size in sorted(DIAL)]
     for low, high in zip(steps, steps[1:]):
         assert low.side <= high.side and low.group_size <= high.group_size and low.micro_batch <= high.micro_batch
-        assert low.checkpointing >= high.checkpointing
+        assert low.checkpointing >= high.checkpointing and low.cache_gib <= high.cache_gib
     assert list(DIAL) == sorted(DIAL) and min(setting.group_size for setting in steps) >= 2  # of one answer nothing is learnt
     assert all(setting.side % 28 == 0 and setting.side % 32 in (0, 16) for setting in steps)
 
@@ -50,7 +50,7 @@ def test_the_doctor_says_what_is_here_and_what_fits(capsys, monkeypatch):
     monkeypatch.setattr(machine.torch.cuda, "is_available", lambda: True)
     card = type("Card", (), {"name": "A card", "total_memory": 8 * 2**30})
     monkeypatch.setattr(machine.torch.cuda, "get_device_properties", lambda index: card)
-    monkeypatch.setattr(machine.torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(machine.torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     monkeypatch.setattr(machine, "_four_bits", lambda: "yes")
     lines = list(report())
     assert "A card: 8.0 GiB; bf16: yes" in lines and lines[-1].startswith("use --vram 8")

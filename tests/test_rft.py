@@ -69,6 +69,46 @@ def test_the_first_step_starts_on_the_reference_and_on_policy(poses, tools, tmp_
     assert logged["text_clipped"] == logged["pose_clipped"] == 0.0
 
 
+def test_a_sampler_that_is_another_opinion_than_the_loss_clips_nothing_at_first(poses, tools):
+    """In bf16 the two differ by whole nats a pose; the old log-probabilities are the loss's own, for later inner steps too."""
+    config = RFTConfig(**TINY)
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    batch = batch_of(policy, poses, tools, config)[-1]
+    truth = batch.old_pose_logp.clone()
+    batch.old_pose_logp += torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    _, off = critics.rft_loss(policy, batch, config, prompts=config.prompts)
+    assert off["pose_clipped"] > 0.5
+    for part in batch.parts(2, config.group_size):
+        _, logged = critics.rft_loss(policy, part, config, prompts=config.prompts, first=True)
+        assert logged["pose_clipped"] == logged["text_clipped"] == 0.0
+    torch.testing.assert_close(batch.old_pose_logp[batch.has_pose], truth[batch.has_pose], atol=2e-3, rtol=0)
+
+
+def test_saying_no_pose_is_never_better_than_saying_the_worst(poses, tools):
+    """However low a reward of one's own goes, in millimetres say."""
+    policy, config = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval(), RFTConfig(**TINY | {"talk_share": 0.0})
+    samples, rollout, (of_answers, of_poses), _ = batch_of(policy, poses, tools, config)
+    answer, has_pose, said = rollout.answer.clone(), rollout.scores.has_pose.clone(), rollout.scores.has_pose.clone()
+    answer[0][answer[0] == policy.pose_id], has_pose[0] = policy.tokenizer.eos_token_id, False  # as if the first had none
+    kept = said.nonzero()[:, 0] > 0
+    scores = {name: getattr(rollout.scores, name)[kept] for name in ("mean", "std", "hidden")} | {"has_pose": has_pose}
+    silent = dataclasses.replace(rollout, answer=answer, action=rollout.action[kept], pose_logp=rollout.pose_logp[kept],
+                                 scores=dataclasses.replace(rollout.scores, **scores))
+    far = {"far": -300.0 - torch.arange(float(rollout.action.shape[1])).repeat(len(rollout.answer), 1)}
+    batch = critics.weigh(policy, silent, {}, far, samples, dataclasses.replace(config, reward_weights={"far": 1.0}))
+    assert batch.text_advantage[0] <= batch.text_advantage[1:config.group_size].min()
+
+
+def test_a_logged_reward_is_the_average_over_what_it_is_about(poses, tools):
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    config = RFTConfig(**TINY | {"prompts": 8, "talk_share": 0.3}, image_share=0.5)
+    samples, _, given, batch = batch_of(policy, poses, tools, config)
+    logged = critics.average_rewards(*given, batch, samples)
+    for name, value in given[1].items():  # those of ours are 0 exactly where they are about nothing
+        assert logged[name] == pytest.approx(value[value.abs().sum(1) > 0].mean().item(), rel=1e-5) or name == "verifiable"
+    assert "joint" not in critics.average_rewards(*given, batch, [dataclasses.replace(s, task="text") for s in samples])
+
+
 def test_only_the_adapter_and_the_head_are_trained(poses, tools, tmp_path):
     before = PosePolicy.from_pretrained("mini-sft")
     after = run(poses, tools, tmp_path / "run", steps=2)

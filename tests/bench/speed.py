@@ -211,22 +211,25 @@ def main():
 
     def fresh():
         if arguments.size != "small":
-            with tempfile.TemporaryDirectory() as folder:
-                write(arguments.size, folder, arguments.device)
-                return PosePolicy.from_backbone(folder, device=arguments.device).checkpoint_gradients()
+            if not Path(folder, "config.json").exists():
+                write(arguments.size, folder, "cpu")  # on the card its weights in bf16 would be the peak
+            return PosePolicy.from_backbone(folder, device=arguments.device).checkpoint_gradients()
         return PosePolicy(small(tokenizer), tokenizer, PoseHead(SMALL["hidden_size"]), name="small", images=images).to(arguments.device)
 
     if arguments.peer and arguments.size != "small":
         parser.error("--peer goes with the small size")
-    for group in arguments.groups:
-        for poses in [None] * arguments.peer + arguments.poses:
-            config = train.RFTConfig(group_size=group, poses_per_answer=poses or 1, micro_batch=arguments.questions)
-            if arguments.device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            one("minirft", ours(fresh(), asked, config, arguments.steps, posed=poses is not None), group_size=group, poses_per_answer=poses)
-        if arguments.peer:
-            times = theirs(small(tokenizer, causal=True), tokenizer, asked, group, arguments.steps)
-            one("TRL", times, group_size=group, poses_per_answer=None)
+    with tempfile.TemporaryDirectory() as folder:
+        for group in arguments.groups:
+            for poses in [None] * arguments.peer + arguments.poses:
+                config = train.RFTConfig(group_size=group, poses_per_answer=poses or 1, micro_batch=arguments.questions)
+                policy = fresh()
+                if arguments.device == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+                one("minirft", ours(policy, asked, config, arguments.steps, posed=poses is not None), group_size=group, poses_per_answer=poses)
+                del policy
+            if arguments.peer:
+                times = theirs(small(tokenizer, causal=True), tokenizer, asked, group, arguments.steps)
+                one("TRL", times, group_size=group, poses_per_answer=None)
     if arguments.json:
         card = torch.cuda.get_device_name() if arguments.device == "cuda" else None
         about = {"size": arguments.size, "card": card, "prompt_tokens": PROMPT, "answer_tokens": ANSWER}
