@@ -57,7 +57,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
 
     @classmethod
     def mini(cls, *, seed=0):
-        """A fresh LLaVA small enough for a laptop's CPU: 2 million parameters, random weights."""
+        """A fresh LLaVA small enough for a laptop's CPU: 3.6 million parameters with the projector's, random weights."""
         tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizer")
         ids = {f"{k}_token_id": getattr(tokenizer, f"{k}_token_id") for k in ("bos", "eos", "pad")}
         text = LlamaConfig(vocab_size=len(tokenizer), hidden_size=160, intermediate_size=432, num_hidden_layers=4,

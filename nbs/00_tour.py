@@ -270,7 +270,7 @@ axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The draws have become nearly as good as the mean pose, which was good before. A few dozen sentences tell no more than that;
+# The draws have come much nearer to the mean pose, which was good before. A few dozen sentences tell no more than that;
 # the README has a thousand, from motion that no model saw, with the price that is paid for it.
 #
 # ## What breaks
@@ -353,7 +353,7 @@ torch.testing.assert_close(back, poses[:, 0], atol=1e-4, rtol=0)
 print(smpl.shape, "the sitting one's left knee:", smpl[2, 12:15].round(2))
 
 # %% [markdown]
-# **The model, into your program.** Four imports, all used above:
+# **The model, into your program.** Four imports:
 #
 # ```python
 # from minirft import PosePolicy, load_body

@@ -143,7 +143,7 @@ pose_sheet(body, poses, ["left arm up", "right arm up", "their average"], views=
 
 # %%
 torch.manual_seed(0)
-tiny = head.PoseHead(16, width=64)  # hidden states of 16 numbers; mini-sft has 192
+tiny = head.PoseHead(16, width=64)  # hidden states of 16 numbers; mini-sft has 160
 
 
 def forward_by_hand(net, hidden):
@@ -179,7 +179,7 @@ plt.show()
 # ## Train it on three "sentences"
 #
 # Three fixed random hidden states stand for: *left arm up*, *right arm up*, *one arm up*. The last one has two examples, one of
-# each kind: four examples in all. The loss is the package's: squared error teaches the mean, the log-density teaches the std
+# each kind: four examples in all. As in the package the log-density teaches the std alone; the mean is taught by squared error here, by absolute error there (05)
 # **alone** (`mean.detach()`), for otherwise the std would excuse every joint that is hard to learn.
 
 # %%

@@ -299,7 +299,7 @@ plt.show()
 assert points[0][0] > points[-2][0] and points[0][1] < points[-2][1] and apart > points[0][1]
 
 # %% [markdown]
-# That is the alignment gap in one picture: bodies are various *and* right, the model may choose one of the two. The rest
+# That is the alignment gap in one picture: bodies are various *and* right, the model can have only one of the two. The rest
 # of the way is not to be had by knowing one target better.
 
 # %% [markdown]

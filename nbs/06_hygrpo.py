@@ -428,7 +428,7 @@ axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left")
 plt.show()
 
 # %% [markdown]
-# What happened, and what didn't. The *draws* have caught up with the mean pose: they satisfy more, of the paid and of the
+# What happened, and what didn't. The *draws* have come much nearer to the mean pose: they satisfy more, of the paid and of the
 # unpaid statements, the judge recognises them, and far more of them are poses that a body takes. The *mean pose* was good
 # already. The judge finds it more often, but of its unpaid statements some were lost: the first sign of what
 # [04_rewards](04_rewards.ipynb) shows at full length, and the reason to print that row. Half a minute buys surer draws rather
@@ -559,7 +559,8 @@ plt.show()
 # ## Rewards of your own
 #
 # A function in a file. It is handed R answers' samples, the answers, their poses `(R, K, 24, 3, 3)` and joints `(R, K, 24, 3)`
-# in metres, NaN where there is none, and gives a number for each answer or for each pose. This one pays for hands far apart.
+# in metres, NaN where there is none, and gives a number for each answer (those without a pose too) or for each pose. Whatever
+# its scale, an answer that shows no pose never gets more than the worst pose of its batch. This one pays for hands far apart.
 
 # %%
 folder = Path(tempfile.mkdtemp())

@@ -45,11 +45,11 @@ def test_an_installed_wheel_works_away_from_the_clone(wheel, tmp_path):
     assert shape == ["24", "3"]
 
 
-def test_the_wheel_carries_all_data_but_builds_and_seeds_and_nothing_else(wheel):
+def test_the_wheel_carries_all_data_but_builds_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     packed = {name.removeprefix("minirft/_data/") for name in names if name.startswith("minirft/_data/")}
     wanted = {p.relative_to(ROOT / "data").as_posix() for p in (ROOT / "data").rglob("*") if p.is_file()}
-    ignored = {name for name in wanted if name.startswith(("build/", "seeds/")) or "__pycache__" in name}
+    ignored = {name for name in wanted if name.startswith("build/") or "__pycache__" in name}
     assert "body.npz" in packed and packed == wanted - ignored
     assert {name.split("/")[0] for name in names} == {"minirft", f"minirft-{wheel.name.split('-')[1]}.dist-info"}
 

@@ -7,11 +7,11 @@ Every arm starts from the same SFT model. `sft+` goes on with supervised learnin
 rewards counted, the others take the same number of steps. `hygrpo` is the recipe that ships, from which `grpo`, `hygrpo-k1` and
 `hygrpo-kl` (twice the weight of the pose's KL) differ as they say. `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the
 statements' kinds were paid for too); `hygrpo-narrow` is that with two narrow draws beside a wide one. `hygrpo-wide` is the one before that
-(FORMER: one reward model, no narrow draws), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of
+(FORMER: one reward model, no narrow draws, a third of the adapter's rate), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of
 a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
 data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
-from sentences alone: seed 0 is mini-sft, 1 and 2 are data/seeds/, as they were at commit 2b3aebd, from where they are taken.
+from sentences alone: seed 0 is mini-sft, 1 and 2 were data/seeds/, as they were at commit 2b3aebd, from where they are taken.
 data/README.md says how they, train.npz and test.npz are made.
 """
 

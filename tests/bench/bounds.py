@@ -4,8 +4,8 @@
     python tests/bench/bounds.py                                                            # prints the table
 
 From one SFT model, on 500 sentences about validation subjects, mean poses. `hygrpo` is alignment.py's; `gradient` goes as many steps
-with the same settings, KL, semantic and plausible reward, but differentiates these for a few draws as wide (and without talk): what is
-better there, noise costs. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two:
+with the same settings, KL, semantic and plausible reward, but differentiates these for a few draws as wide (and without talk): what it
+is better by is the cost of noise. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two:
 what is better there, the policy did not learn; what is not, the reward does not know. The search's settings were chosen on these
 sentences. Writes data/results/bounds.json.
 """

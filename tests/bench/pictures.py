@@ -6,8 +6,8 @@
 Arms as in alignment.py: `sft`; `rft`; `sft+`, taught on for the CPU-seconds that `rft` took (in the stored reports `rft-wide`, the
 former recipe); and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and
 nothing else. Each is measured on photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes
-data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; data/README.md
-says how it, the others and the album are made. SENTENCES below is a model that has learnt from sentences alone.
+data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; the
+two others lie in the history (git archive 7d75ab6 data/seeds | tar -x -C WORK); data/README.md says how they and the album are made. SENTENCES below is a model that has learnt from sentences alone.
 
     python tests/bench/pictures.py --sft SENTENCES --arms see-features see-pixels see-both ...   # what it looks at
     python tests/bench/pictures.py --sft data/mini-sft --arms rft-no-joint rft-no-aligned ...   # what it earns
@@ -41,13 +41,13 @@ FORMERLY = {"rft-wide": {}, "rft-no-joint": {"joint": 0.0}, "rft-no-aligned": {"
 ORDER = ("rft", "sft", "sft+", "regressor", *FORMERLY, *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
 SHARE = 0.5  # of SFT's questions, about pictures
-RFT = {"prompts": 96, "image_share": 0.3}  # some as many about sentences as without pictures
+RFT = {"prompts": 96, "image_share": 0.3}  # 67 about sentences, about as many as the 64 of a run without pictures
 PICTURES = 1000
 ABLATION_STEPS = 400
 
 
 def regress(poses, album, body, *, seed):
-    """The specialist: the projector of the policy with a head right behind it, which SFT begins with, taught twice as long."""
+    """The specialist: the projector of the policy with a head right behind it, which SFT begins with, taught half as long again."""
     specialist, began = Specialist(Projector(1), seed=seed), time.process_time()
     teach_to_read(specialist, poses, train.SFTConfig(seed=seed, lesson_steps=6000), body=body, album=album)
     return (lambda features: to_pose(specialist(features)[0])), time.process_time() - began
