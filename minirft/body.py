@@ -180,7 +180,7 @@ def _read_pickle(file):
     content = _ArraysOnly(file, encoding="latin1").load()
     if not isinstance(content, dict):
         raise ValueError(f"the pickle holds a {type(content).__name__}, not SMPL's dictionary of arrays")
-    return {key: _dense(content[key]) for key in SMPL_ARRAYS if key in content}
+    return {key: _dense(content[key], key) for key in SMPL_ARRAYS if key in content}
 
 
 def _check_arrays(arrays):
@@ -204,24 +204,40 @@ def _check_arrays(arrays):
         raise ValueError("kintree_table is another tree of joints than SMPL's")
 
 
-class _Chumpy:
-    """Stands in for chumpy.ch.Ch: holds what was pickled, computes nothing."""
+class _Inert:
+    """Stands in for an object: holds what was pickled and makes nothing of it, since numpy believes whoever says where his numbers lie."""
+
+    def __init__(self, *arguments, state=None):
+        self.arguments, self.state = arguments, state
+
+    def __setstate__(self, state):
+        self.state = state
 
 
-class _Sparse:
-    """Stands in for scipy's csc_matrix."""
+class _Array(_Inert):
+    """Of numpy. state: (..., shape, a _Dtype, whether it is in Fortran's order, bytes)."""
+
+
+class _Dtype(_Inert):
+    """Of numpy. arguments: (its name, ...); state: (version, byte order, ...)."""
+
+
+class _Chumpy(_Inert):
+    """Of chumpy, a Ch. state: its attributes, of which x is the array."""
+
+
+class _Sparse(_Inert):
+    """Of scipy, a csc_matrix. state: its attributes."""
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles arrays of numbers. Every name maps to a stand-in that can do no more than make an array."""
+    """Unpickles arrays of numbers. Every name maps to a stand-in that does nothing; `_dense` makes arrays of these."""
 
     allowed = {
-        # numpy's own starts every array as an empty one; so does this, of one fixed kind
-        ("numpy.core.multiarray", "_reconstruct"): lambda kind, shape, code: np.ndarray((0,), "b"),
-        ("numpy.core.numeric", "_frombuffer"): lambda data, dtype, shape, order: np.frombuffer(data, dtype).reshape(
-            shape, order=order),  # pickle protocol 5
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): lambda text, align=False, copy=True: np.dtype(text),
+        ("numpy.core.multiarray", "_reconstruct"): _Array,
+        ("numpy.core.numeric", "_frombuffer"): lambda data, dtype, shape, order: _Array(state=(shape, dtype, order == "F", data)),
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
         ("chumpy.ch", "Ch"): _Chumpy,
         ("scipy.sparse.csc", "csc_matrix"): _Sparse,
         ("scipy.sparse._csc", "csc_matrix"): _Sparse,
@@ -239,12 +255,21 @@ class _ArraysOnly(pickle.Unpickler):
         return self.allowed[module, name]
 
 
-def _dense(value):
-    """A pickled array, chumpy array or sparse matrix as a numpy array."""
+def _dense(value, name):
+    """A pickled array, chumpy array or sparse matrix as a numpy array. Raises ValueError for one of anything but numbers."""
+    if isinstance(value, _Chumpy):
+        value = value.state["x"]
     if isinstance(value, _Sparse):
-        state = value.__dict__
+        state = value.state
         full = np.zeros(state["_shape"] if "_shape" in state else state["shape"])
-        column = np.repeat(np.arange(full.shape[1]), np.diff(state["indptr"]))
-        full[state["indices"], column] = state["data"]
+        indices, indptr, data = (_dense(state[part], f"{name}.{part}") for part in ("indices", "indptr", "data"))
+        full[indices, np.repeat(np.arange(full.shape[1]), np.diff(indptr))] = data
         return full
-    return np.asarray(value.__dict__["x"] if isinstance(value, _Chumpy) else value)
+    if not isinstance(value, _Array) or value.state is None:
+        raise ValueError(f"{name} is no array")
+    *_, shape, dtype, fortran, data = value.state
+    kind = np.dtype(str(dtype.arguments[0])).newbyteorder(dtype.state[1])
+    if kind.kind not in "fiub":
+        raise ValueError(f"{name} holds {kind}, not numbers")
+    data = data.encode("latin1") if isinstance(data, str) else data  # Python 2's bytes
+    return np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C").astype(kind.newbyteorder("="))

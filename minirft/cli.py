@@ -23,6 +23,7 @@ from .options import build_parser
 from .photos import Eyes
 from .prior import PosePrior
 from .render import pose_sheet
+from .runs import check_free
 from .snapshots import exam_album, load_album, make_album
 
 PRINTED = 60  # answers on the terminal
@@ -109,7 +110,8 @@ def generate(arguments):
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if policy.name == "mini" and sentences != [None]:
         check_words(sentences)
-    _check_writable(out)
+    for name in ("poses.npz", "poses.png"):
+        _check_writable(out, file=out / name, reads=[photo])
     settings = {"body": body, "out": out, "seed": arguments.seed, "n": n, "best_of": arguments.best_of, "fit": arguments.refine}
     if photo:
         pose, answers, people = answer_photo(policy, photo, sentences[0], encoder=_encoder(arguments), **settings)
@@ -136,6 +138,8 @@ def sft(arguments):
     from .policy import PosePolicy
 
     body, out = load_body(arguments.body), Path(arguments.out)
+    if not arguments.resume:
+        check_free(out)
     poses = _poses(arguments.poses, arguments.seed)
     validation = load_poses(arguments.validation).pose if arguments.validation else None
     if arguments.base == "mini":
@@ -170,6 +174,8 @@ def rft(arguments):
     from .policy import PosePolicy
 
     body, out, seed = load_body(arguments.body), Path(arguments.out), arguments.seed
+    if not arguments.resume:
+        check_free(out)
     weights, own = read_rewards(arguments.reward, train.RFTConfig().reward_weights)
     config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, prompts=arguments.questions,
                              poses_per_answer=arguments.poses_per_answer, reward_weights=weights, image_share=arguments.image_share)
@@ -220,7 +226,7 @@ def evaluate(arguments):
     if (arguments.protocol is None) != (arguments.data is None) or (arguments.poses is None) == (arguments.data is None):
         raise InputError("give either --poses FILE, or --protocol NAME with --data DIR")
     if arguments.json:
-        _check_writable(Path(arguments.json).parent, file=arguments.json)
+        _check_writable(Path(arguments.json).parent, file=arguments.json, reads=[arguments.poses])
     poses, body, seed = arguments.poses and load_poses(arguments.poses), load_body(arguments.body), arguments.seed
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if arguments.protocol:
@@ -244,7 +250,7 @@ def data(arguments):
     if len(arguments.path) > 1 or not arguments.out:
         raise InputError("give one file or folder and --out poses.npz, or `minirft data check DIR`")
     names = read_names(arguments.names) if arguments.names else None
-    _check_writable(Path(arguments.out).parent, file=arguments.out)
+    _check_writable(Path(arguments.out).parent, file=arguments.out, reads=arguments.path)
     arrays, failed = read_folder(arguments.path[0], hz=arguments.hz, fps=arguments.fps, names=names)
     save_npz(arguments.out, **arrays)
     clips = len(set(zip(arrays["subject"], arrays["clip"])))
@@ -308,9 +314,10 @@ def _own(arguments, see, encoder):
     print("\n".join(lines))
     out = Path(arguments.out) / "data.json"
     about = {"data": arguments.data, "share": arguments.data_share, "found": lines}
-    if arguments.resume and out.exists() and (before := json.loads(out.read_text())) != about:
-        raise InputError(f"{out}: the run learnt from {before['data']} with share {before['share']}; go on with that, or use another --out")
-    if not out.with_name("metrics.jsonl").exists():  # else there is a run already, which goes on or is left alone
+    before = published.read_json(out, dict) if arguments.resume and out.exists() else about
+    if [before.get(name) for name in ("data", "share")] != [arguments.data, arguments.data_share]:
+        raise InputError(f"{out}: the run learnt from {before.get('data')} with share {before.get('share')}; go on with that, or use another --out")
+    if not arguments.resume:  # check_free has seen that there is no run yet
         write_json(out, about)
     return mix.Mix(samples, arguments.data_share, Eyes(see, encoder))
 
@@ -324,8 +331,8 @@ def _encoder(arguments):
     return ViTEncoder(arguments.encoder)
 
 
-def _check_writable(folder, *, file=None):
-    """Make the folder; a place that can't be written, or a folder where the file should be, is told before the work."""
+def _check_writable(folder, *, file=None, reads=()):
+    """Make the folder; a place that can't be written, a folder where the file should be, or a file that is read is told before the work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -333,6 +340,8 @@ def _check_writable(folder, *, file=None):
         raise InputError(f"{folder}: cannot write there ({error.strerror}); pass another place") from None
     if file and Path(file).is_dir():
         raise InputError(f"{file}: is a folder; pass the name of a file in it")
+    if file and any(place and Path(place).resolve() == Path(file).resolve() for place in reads):
+        raise InputError(f"{file}: would be overwritten by what is made of it; pass another name")
 
 
 if __name__ == "__main__":

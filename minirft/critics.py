@@ -1,5 +1,6 @@
 """From a rollout to a loss: what its answers and poses are worth, each against the others of its prompt."""
 
+import math
 import runpy
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 
 from . import captions, head, hygrpo, rewards
 from .body import procrustes
-from .errors import InputError
+from .errors import InputError, in_short
 from .prior import PosePrior
 from .retrieval import REWARDING, Panel, SentenceEncoder
 from .rollout import Tokens, spread
@@ -49,12 +50,18 @@ def read_rewards(texts, weights):
     """
     weights, own = dict(weights), {}
     for text in texts:
-        what, _, number = text.partition("=")
+        what, _, number = text.rpartition("=")
+        if not what or ":" in number:  # no weight was given; a path may hold a "="
+            what, number = text, ""
         path, _, name = what.rpartition(":")
         try:
             weight = float(number or 1)
         except ValueError:
             raise InputError(f"--reward {text}: {number!r} is no weight; give a number, as in {what}=0.5") from None
+        if not math.isfinite(weight):
+            raise InputError(f"--reward {text}: {number} cannot be weighed with; give a finite number, as in {what}=0.5")
+        if path and name in weights:
+            raise InputError(f"--reward {text}: there is a reward {name} already; give the function another name")
         if path:
             own[name] = _load_function(path, name)
         elif what not in weights or not number:
@@ -69,9 +76,12 @@ def _load_function(path, name):
     if not Path(path).is_file():
         raise InputError(f"{path}: no such Python file; give FILE.py:FUNCTION")
     try:
-        return runpy.run_path(path)[name]
-    except Exception as error:
+        function = runpy.run_path(path)[name]
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path}: cannot load {name} ({type(error).__name__}: {error})") from None
+    if not callable(function):
+        raise InputError(f"{path}: {name} is a {type(function).__name__}; give the name of a function")
+    return function
 
 
 @torch.no_grad()
@@ -80,7 +90,7 @@ def give_rewards(rollout, answers, samples, critics):
 
     samples: the N questions; answers: R strings. A user's function is called with R samples, R answers, their poses
     (R, K, 24, 3, 3) and joints (R, K, 24, 3), NaN where there is none, and returns (R,) or (R, K).
-    Raises InputError for a reward that is not finite or, a user's, of another shape.
+    Raises InputError for a reward that is not finite or, a user's, of another shape or an exception.
     """
     size = len(answers) // len(samples)
     asked = [s for s in samples for _ in range(size)]  # R, one for each answer
@@ -105,8 +115,11 @@ def give_rewards(rollout, answers, samples, critics):
     of_answers = {"format": rewards.answer_format(answers, wants_pose=wants.tolist()).to(wanted),
                   "similarity": rewards.text_similarity(critics.encoder.embed_text(answers), wanted)}
     for name, function in critics.own.items():
-        value = function(asked, answers, spread(pose, posed, torch.nan), spread(joints, posed, torch.nan))
-        value = torch.as_tensor(value, device=pose.device)
+        try:
+            value = function(asked, answers, spread(pose, posed, torch.nan), spread(joints, posed, torch.nan))
+            value = torch.as_tensor(value, device=pose.device)
+        except (Exception, SystemExit) as error:
+            raise InputError(f"reward {name} gave no numbers ({type(error).__name__}: {in_short(error)}); mend the function") from error
         shapes = [(len(answers),), (len(answers), pose.shape[1])]
         if tuple(value.shape) not in shapes:
             raise InputError(f"reward {name} returned shape {tuple(value.shape)}; return {shapes[0]}, one for each answer, "

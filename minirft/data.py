@@ -78,7 +78,10 @@ def load_poses(path):
         fields[name] = np.atleast_1d(arrays.get(name, default))
         if len(fields[name]) != count:
             raise InputError(f"{path}: {name} has {len(fields[name])} rows for {count} poses")
-    return PoseSet(to_matrix(torch.from_numpy(arrays["pose"])), **fields)
+    pose = to_matrix(torch.from_numpy(arrays["pose"]))
+    if not pose.isfinite().all():
+        raise InputError(f"{path}: 'pose' holds numbers too large to be angles; give axis-angles in radians")
+    return PoseSet(pose, **fields)
 
 
 _EXCHANGE = json.loads((DATA / "exchange.json").read_text(encoding="utf-8"))

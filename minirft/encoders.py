@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import VitPoseBackbone, VitPoseBackboneConfig
 
@@ -38,7 +37,7 @@ class ViTEncoder:
                                            mlp_ratio=weights["blocks.0.mlp.fc1.weight"].shape[0] // width, qkv_bias=True)
             self._network = VitPoseBackbone(config).eval().requires_grad_(False)
             self._network.load_state_dict(_renamed(weights))
-        except (KeyError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever names and shapes of something else lead to
             raise InputError(f"{path}: no ViTPose backbone ({in_short(error)})") from None
         self.name, self.shape = Path(path).name, ((HEIGHT // PATCH) * (WIDTH // PATCH), width)
 
@@ -57,14 +56,14 @@ def _read(path):
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read as weights ({in_short(error, 200)})") from None
+        weights = weights.get("state_dict", weights)
+        inside = {name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")}
+        return inside or weights
     except pickle.UnpicklingError:
         raise InputError(f"{path}: holds more than weights, which is not run; where you trust it, save its state_dict alone with "
                          "safetensors.torch.save_file and pass that") from None
-    weights = weights.get("state_dict", weights)
-    inside = {name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")}
-    return inside or weights
+    except Exception as error:  # torch raises a dozen kinds on broken files
+        raise InputError(f"{path}: cannot be read as weights ({in_short(error, 200) or type(error).__name__})") from None
 
 
 def _renamed(weights):

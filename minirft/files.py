@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, npz files that are read without trusting them, and files out of wheels of PyPI's."""
 
+import errno
 import hashlib
 import json
 import os
@@ -21,18 +22,23 @@ KINDS = {"float": "fiu", "int": "iu", "str": "U", "bool": "b"}  # numpy's dtype 
 def write_atomic(path):
     """Write a file beside `path` and move it there once the block ends well: what stood there stays whole until then.
 
-    Yields the temporary path (same folder, same suffix, since writers choose a format by it).
-    Raises InputError where the place cannot be written or the disk is full.
+    Yields the temporary path (same folder, same suffix, since writers choose a format by it). A link stays, and what it leads to is
+    written; a pipe or a device is written to as it is. Raises InputError where the place cannot be written or the disk is full.
     """
-    path = Path(path)
+    asked, path = path, Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        if path.is_symlink():  # what realpath leaves of links in a circle
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if path.exists() and not path.is_file():
+            yield path
+        else:
+            yield temporary
+            os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"cannot write {path}: {reason}; give a folder that can be written, with room") from error
+        raise InputError(f"cannot write {asked}: {reason}; give a folder that can be written, with room") from error
     finally:
         with suppress(OSError):
             temporary.unlink()

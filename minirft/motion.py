@@ -79,7 +79,7 @@ def read_names(path):
     """A JSON file of {"source joint": "SMPL joint"} as the dict that `names` takes. Raises InputError."""
     try:
         names = json.loads(read_text(Path(path)))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
@@ -104,6 +104,8 @@ def read_folder(path, *, hz=8.0, fps=None, names=None):
     for file in tqdm(_files(path), unit="file", disable=None):
         try:
             motion = read_motion(file, fps=fps, names=names, body=body)
+            if not motion.pose.isfinite().all():
+                raise InputError(f"{file}: holds angles or lengths so large that no rotation comes of them; leave those frames out")
         except InputError as error:
             if file == path:
                 raise

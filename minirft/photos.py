@@ -105,6 +105,7 @@ def _read_rows(path):
                "center": arrays["center"], "side": side, "sound": sound}
     if pose is not None:
         columns["pose"] = _hands_still(to_matrix(torch.from_numpy(pose.astype(np.float32))))
+        columns["sound"] = sound & columns["pose"].isfinite().flatten(1).all(1).numpy()
         columns["posed"] = np.asarray(arrays.get(has_name, np.ones(rows))) > 0  # the others are zeros that nobody measured
     if joints is not None:
         columns["joints"] = torch.from_numpy(np.where(joints[..., 3:] > 0, joints[..., :3], np.nan).astype(np.float32))
@@ -126,7 +127,7 @@ def read_rpe(disk):
                 joints = _numbers(truth["fitted_joint_cam"], 24, 3)
                 if POSE not in answer or not 0.3 < (joints.amax(0) - joints.amin(0)).max() < 5:
                     raise InputError(f"no {POSE} in the answer, or joints that are not in metres")
-                pose = _hands_still(to_matrix(_numbers(truth["smpl_param"]["pose"], 72)))
+                pose = _pose(truth["smpl_param"]["pose"])
                 key = f"{part}/{row['id']}"  # base names of pictures repeat
                 found.samples.append(Sample(question, answer, pose, Photo(_there(place)), "image", key=key, joints=joints))
         yield found
@@ -150,14 +151,21 @@ def read_own(disk):
     """A Found for each file of one's own lines, as DATASETS says: a pose with a picture is as the camera sees it, another one Y up."""
     for path in disk.named(r".*\.jsonl"):
         found = Found("your own", next((split for split in SPLITS[1:] if split in path.stem), "train"), path.name)
-        for n, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        text = ""
+        with found.noting(path.name):
+            if not path.is_file():
+                raise InputError("no file, but a pipe or a link that leads nowhere")
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
+        for n, line in enumerate(text.splitlines(), 1):
             with found.noting(f"line {n}"):
                 row = json.loads(line)
                 question, box, photo = row["question"], (), None
-                pose = _hands_still(to_matrix(_numbers(row["pose"], 72))) if "pose" in row else None
+                pose = _pose(row["pose"]) if "pose" in row else None
                 answer = row["answer"] if pose is None else row.get("answer", ANSWERS[n % len(ANSWERS)])
                 if not question.strip() or not answer.strip() or answer.count(POSE) != (pose is not None):
                     raise InputError(f"question and answer are sentences; with a pose the answer says {POSE} once, without one never")
+                if any("\ud800" <= c <= "\udfff" for c in question + answer):
+                    raise InputError("question or answer holds half a letter (\\ud800 to \\udfff), which is no text")
                 if "box" in row:
                     x, y, width, height = _numbers(row["box"], 4).tolist()
                     box = (x + width / 2, y + height / 2), max(width, height)
@@ -212,6 +220,14 @@ def _numbers(values, *shape):
     if array.shape != shape or not np.isfinite(array).all():
         raise InputError(f"not {' x '.join(map(str, shape))} finite numbers where these belong")
     return torch.from_numpy(array)
+
+
+def _pose(values):
+    """72 numbers of a file as a pose (24, 3, 3), hands still. Raises InputError for what is none."""
+    pose = _hands_still(to_matrix(_numbers(values, 72)))
+    if not pose.isfinite().all():
+        raise InputError("72 numbers that are too large to be angles in radians")
+    return pose
 
 
 def _hands_still(pose):

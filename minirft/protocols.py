@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .errors import InputError
+from .errors import InputError, in_short
 from .evaluate import MISSING_MM, pa_mpjpe_mm
 from .photos import Eyes
 from .published import DATASETS, FIGURES, Disk, survey
@@ -189,9 +189,9 @@ def _regressor(protocol, disk, body):
     if not paths:
         raise InputError("J_regressor_h36m.npy is not there; get it from SPIN's data (https://github.com/nkolot/SPIN), or use open-24")
     try:
-        array = np.load(paths[0], allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{paths[0]}: cannot be read as an array ({error})") from None
+        array = np.asarray(np.load(paths[0], allow_pickle=False))  # of an npz in disguise not even that can be made
+    except Exception as error:  # numpy raises a dozen kinds on broken files
+        raise InputError(f"{paths[0]}: cannot be read as an array ({in_short(error)})") from None
     if array.shape != (17, 6890) or array.dtype.kind != "f" or not np.isfinite(array).all():
         raise InputError(f"{paths[0]}: has shape {array.shape}; Human3.6M's regressor is (17, 6890) numbers")
     return torch.from_numpy(array.astype(np.float32))

@@ -51,7 +51,7 @@ class Found:
             self.missing[str(error)].append(str(name))
         except KeyError as error:
             self.unreadable[f"no {error}"].append(str(name))
-        except (TypeError, AttributeError, ValueError, OSError) as error:  # InputError and broken JSON are ValueErrors
+        except (TypeError, AttributeError, ValueError, OSError, RecursionError) as error:  # InputError and broken JSON are ValueErrors
             self.unreadable[in_short(error)].append(str(name))
 
     def lines(self):
@@ -106,7 +106,7 @@ class Disk:
 def _within(folder, parts):
     """The file of these parts in a folder, None where there is none, or where they lead out of it."""
     path = folder.joinpath(*parts)
-    return path if not {"/", ".."} & set(parts) and path.is_file() else None
+    return path if not {"/", ".."} & set(parts) and os.path.isfile(path) else None  # Path's own raises for too long a name
 
 
 def survey(root, names=tuple(DATASETS)):

@@ -13,17 +13,30 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .errors import InputError, in_short
+from .files import write_atomic
 
 CLIP_NORM = 1.0  # a longer gradient is scaled down to it
 
 
+def check_free(out):
+    """Raise InputError where a run that begins in a folder would overwrite a checkpoint or a model. One that was killed before its
+    first checkpoint has left nothing to lose."""
+    if (out / "last").exists() or (out / ".old").exists():
+        raise InputError(f"{out}: holds a run already; pass --resume to go on with it, or another --out")
+    config = out / "config.json"
+    if (out / "policy.json").exists() or config.is_file() and '"steps"' not in config.read_text(errors="replace"):  # which ours has
+        raise InputError(f"{out}: holds a model, which a run would overwrite; pass another --out")
+
+
 def begin_run(config, out):
     """Make the run's folder and note its config; an older run there is refused, not overwritten."""
-    if (out / "metrics.jsonl").exists():
-        raise InputError(f"{out}: holds a run already; pass --resume to go on with it, or another --out")
+    check_free(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+        if (out / "metrics.jsonl").exists():
+            (out / "metrics.jsonl").replace(out / "metrics.old.jsonl")
+        with write_atomic(out / "config.json") as temporary:
+            temporary.write_text(json.dumps(asdict(config), indent=1))
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror or error})") from None
     return 0
@@ -71,18 +84,23 @@ def resume_run(policy, optimizer, config, out, *, extra=None):
     if not (out / "last").exists() and (out / ".old").exists():
         (out / ".old").rename(out / "last")  # killed between save_run's two renames
     if not (out / "last" / "optimizer.safetensors").exists():
-        raise InputError(f"{out}: no checkpoint to resume; leave --resume away to begin")
-    before = json.loads((out / "config.json").read_text())
+        way_out = "use another --out" if (out / "last").exists() else "leave --resume away to begin"
+        raise InputError(f"{out}: no checkpoint to resume; {way_out}")
+    before, about = _read_object(out / "config.json"), _read_object(out / "last" / "policy.json")
     now = json.loads(json.dumps(asdict(config)))
     changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
     if changed:
         raise InputError(f"{out}: a resumed run keeps its config, but {', '.join(changed)}; use another --out")
+    base = about.get("base", policy.base)  # only a checkpoint of adapters stands on something
+    if base != policy.base:
+        raise InputError(f"{out}: the run there stands on {base}, not on {policy.base}; resume it with that, or use another --out")
     policy.restore(out / "last")
     if extra is not None:
         extra.load_state_dict(load_file(out / "last" / "extra.safetensors"))
     with safe_open(out / "last" / "optimizer.safetensors", "pt") as file:
-        step = int(file.metadata()["step"])
-        moments = {}
+        step, moments = (file.metadata() or {}).get("step"), {}
+        if step is None:
+            raise InputError(f"{out}: last/optimizer.safetensors does not say at which step it was saved; use another --out")
         for key in file.keys():
             index, *names, name = key.split(".")
             place = moments.setdefault(int(index), {})
@@ -92,10 +110,18 @@ def resume_run(policy, optimizer, config, out, *, extra=None):
             place[name] = value if value.dim() or value.is_floating_point() else value.item()
     state = optimizer.state_dict()
     optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
-    lines = (out / "metrics.jsonl").read_text().splitlines()
-    kept = [line for line in lines if json.loads(line)["step"] < step]
-    (out / "metrics.jsonl").write_text("".join(line + "\n" for line in kept))
+    text, step = (out / "metrics.jsonl").read_text(), int(step)
+    lines = text[: text.rfind("\n") + 1].splitlines()  # a full disk leaves a last line without an end
+    with write_atomic(out / "metrics.jsonl") as temporary:
+        temporary.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] < step))
     return step
+
+
+def _read_object(path):
+    value = json.loads(path.read_text())
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds a {type(value).__name__} where an object belongs; use another --out")
+    return value
 
 
 def descend(optimizer, *, step, out, save):

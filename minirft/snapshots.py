@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from .body import JOINT
 from .data import grow, to_picture
-from .errors import InputError
+from .errors import InputError, in_short
 from .files import load_npz, save_npz, write_json
 from .fit import landmarks
 from .render import camera_axes, rasterise, vertex_normals
@@ -259,7 +259,11 @@ def make_album(body, poses, folder, *, count, seed=0, encoder=None, progress=Tru
     blazepose, folder = BlazePose(), Path(folder)
     about = {"seed": seed, "part": part, "poses": len(poses), "encoder": getattr(encoder, "name", None)}
     begun = folder / "about.json"
-    if begun.exists() and (before := json.loads(begun.read_text())) != about:
+    try:
+        before = json.loads(begun.read_text()) if begun.exists() else about
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{begun}: does not say what the album was begun with ({in_short(error)}); use another folder") from None
+    if before != about:
         raise InputError(f"{folder}: was begun with {before}, not {about}; use another folder")
     write_json(begun, about)
     for index in tqdm(range(-(-count // part)), desc="album", disable=not progress):
@@ -286,6 +290,8 @@ def load_album(folder):
     for path, part in zip(paths, parts):
         if part["tokens"].shape[1:] != parts[0]["tokens"].shape[1:]:
             raise InputError(f"{path}: its tokens are another encoder's than those of {paths[0].name}; make one album for each")
+        if not len(part["ends"]):
+            raise InputError(f"{path}: holds no pictures; delete it, and `minirft album` makes it again")
         if part["jpeg"].dtype != np.uint8 or (np.diff(part["ends"], prepend=0) <= 0).any() or part["ends"][-1] != len(part["jpeg"]):
             raise InputError(f"{path}: 'ends' and 'jpeg' do not fit together; delete it, and `minirft album` makes it again")
     jpeg = [part["jpeg"][start:end].tobytes() for part in parts for start, end in zip([0, *part["ends"][:-1]], part["ends"])]

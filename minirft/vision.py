@@ -84,12 +84,22 @@ def open_photo(path):
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-                image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+            if image.mode.startswith(("I", "F")):  # more than 8 bits of grey, which Pillow would cut off at 255
+                image = Image.fromarray(_eight_bits(np.asarray(image)))
             return image.convert("RGB")
     except Exception as error:  # Pillow raises a dozen kinds on broken or hostile files
         reason = getattr(error, "strerror", None) or in_short(error, 200)
         raise InputError(f"{path}: cannot be read as a picture ({reason}); give a jpg or png, of a video one frame") from None
+
+
+def _eight_bits(grey):
+    """Grey of any kind (H, W) as uint8: of the ranges that pictures come in, the smallest that holds it becomes 0 to 255."""
+    if grey.dtype == np.int32:  # as Pillow takes unsigned numbers too
+        grey = grey.view(np.uint32)
+    shares, grey = grey.dtype.kind == "f", np.nan_to_num(grey.astype(np.float32), posinf=0, neginf=0)
+    most = grey.max()
+    top = 1 if shares and most < 2 else next((top for top in (255, 4095, 65535, 2**32 - 1) if most <= top), most)
+    return (grey / top * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def crop_person(image, person, side=224):

@@ -225,11 +225,11 @@ def test_the_open_body_says_so():
 class Payload:
     """Unpickled in earnest, it writes a file."""
 
-    def __init__(self, call, *arguments):
-        self.call, self.arguments = call, arguments
+    def __init__(self, call, *arguments, state=None):
+        self.made = call, arguments, state
 
     def __reduce__(self):
-        return self.call, self.arguments
+        return self.made
 
 
 def hostile(mark):
@@ -259,6 +259,35 @@ def test_a_hostile_pickle_is_refused_and_not_run(tmp_path, name, suffix):
         load_body(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
     assert not mark.exists()
+
+
+def crashing():
+    """Arrays that numpy would take raw bytes, or memory that is nobody's, for the contents of."""
+    hidden = Payload(np.dtype, "V8", False, True, state=(3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0))
+    (make, arguments, _), elsewhere = np.zeros(0).__reduce__(), Ch(None)
+    vars(elsewhere)["__array_interface__"] = {"data": (8, False), "shape": (40, 3), "typestr": "<f8", "version": 3}
+    return {"objects over bytes": Payload(np.ndarray, (1,), "O", b"12345678"),
+            "a dtype that hides objects": Payload(make, *arguments, state=(1, (1,), hidden, False, b"12345678")),
+            "the same in a buffer": Payload(np.zeros(1).__reduce_ex__(5)[0], b"12345678", hidden, (1,), "C"),
+            "an address": Ch(elsewhere)}
+
+
+@pytest.mark.parametrize("name", ["objects over bytes", "a dtype that hides objects", "the same in a buffer", "an address"])
+def test_no_array_is_made_over_what_a_pickle_says_is_memory(foreign, tmp_path, name):
+    matrix = OldSparse(csc_matrix(np.ones((1, 1))))
+    matrix.data = crashing()[name]
+    for key, value in (("v_template", matrix.data), ("J_regressor", matrix)):
+        (tmp_path / "body.pkl").write_bytes(pickle.dumps(smpl_arrays() | {key: value}))
+        with pytest.raises(InputError, match="no SMPL body: (v_template|J_regressor.data) (is no array|holds .*, not numbers)"):
+            load_body(tmp_path / "body.pkl")
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_order_and_bytes_of_an_array_may_be_turned_round(tmp_path, protocol):
+    arrays = smpl_arrays()
+    turned = arrays | {key: np.asfortranarray(arrays[key]).astype(">f8", order="F") for key in ("v_template", "posedirs")}
+    (tmp_path / "SMPL.pkl").write_bytes(pickle.dumps(turned, protocol=protocol))
+    assert_is_body_of(load_body(tmp_path / "SMPL.pkl"), arrays, tmp_path)
 
 
 def test_a_hostile_object_array_in_an_npz_is_refused_and_not_run(tmp_path):

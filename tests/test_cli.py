@@ -112,7 +112,7 @@ def world(tmp_path_factory, poses):
     (root / "bare" / "policy.json").unlink()
     (root / "no_head" / "head.safetensors").unlink()
     (root / "words" / "policy.json").write_text("{")
-    (root / "run").mkdir()
+    (root / "run" / "last").mkdir(parents=True)
     (root / "run" / "metrics.jsonl").write_text("{}\n")
     (root / "broken.py").write_text("1 / 0\n")
     policy = PosePolicy.from_pretrained("mini-sft")
@@ -202,6 +202,9 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "evaluation of no poses": ([*EVALUATE, "--poses", "none.npz"], "none.npz"),
     "evaluation of no model": ([*EVALUATE, "--model", "maxi"], "maxi"),
     "report where a folder is": ([*EVALUATE, "--json", "empty"], "empty: is a folder"),
+    "report over the poses": ([*EVALUATE, "--json", "good.npz"], "good.npz: would be overwritten by what is made of it"),
+    "poses over their capture": (["data", "whole.bvh", "--out", "empty/../whole.bvh"], "whole.bvh: would be overwritten"),
+    "a run into a model": ([*SFT, "--out", "words"], "words: holds a model, which a run would overwrite"),
     "report under a file": ([*EVALUATE, "--json", "file/report.json"], "file: cannot write"),
     "evaluation of none": ([*EVALUATE, "--limit", "0"], "from 1"),
     "no such motion": (["data", "none.bvh", "--out", "new.npz"], "none.bvh"),
@@ -707,7 +710,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(world, tmp_path, small_batche
     assert_one_error_line(run(*stopped, "--resume", "--seed", 7), capsys.readouterr().err, "seed 0 -> 7")
 
 
-@pytest.mark.parametrize("name", ["last/optimizer.safetensors", "last/model.safetensors", "config.json", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["last/optimizer.safetensors", "last/model.safetensors", "config.json"])
 def test_a_damaged_run_is_not_resumed(world, tmp_path, small_batches, capsys, name):
     arguments = ["sft", "--poses", world / "good.npz", "--steps", 1, "--out", tmp_path]
     assert run(*arguments) == 0

@@ -93,3 +93,9 @@ def test_a_pose_file_keeps_what_is_known_of_each_pose(tmp_path):
     poses = data.load_poses(tmp_path / "p.npz")
     assert len(poses) == 3 and poses.clip.tolist() == ["a", "b", "c"] and poses.frame.tolist() == [0, 1, 2]
     torch.testing.assert_close(poses.pose, torch.eye(3).expand(3, 24, 3, 3))
+
+
+def test_a_pose_file_of_numbers_that_no_rotation_comes_of_is_refused(tmp_path):
+    np.savez(tmp_path / "p.npz", pose=np.full((2, 72), 1e20))
+    with pytest.raises(InputError, match="p.npz: 'pose' holds numbers too large to be angles"):
+        data.load_poses(tmp_path / "p.npz")

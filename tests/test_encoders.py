@@ -85,6 +85,14 @@ def test_what_is_no_backbone_is_refused_and_nothing_in_it_is_run(tmp_path, capsy
     torch.save(lacking, tmp_path / "lacking.pt")
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     (tmp_path / "text.safetensors").write_text("no weights")
-    for name in ("text.pt", "lacking.pt", "other.pt", "missing.pt", "text.safetensors", "missing.safetensors"):
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "other.pt").read_bytes()[:-100])
+    (tmp_path / "stop.pt").write_bytes(b"\x80\x02.")  # a pickle that gives back what it never put down
+    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    torch.save({3: torch.zeros(2)}, tmp_path / "numbers.pt")
+    torch.save(weights() | {"pos_embed": 3}, tmp_path / "shapeless.pt")
+    torch.save(weights() | {"pos_embed": torch.zeros(1, 193, 0)}, tmp_path / "narrow.pt")
+    for name in ("text.pt", "lacking.pt", "other.pt", "missing.pt", "text.safetensors", "missing.safetensors", "empty.pt", "cut.pt",
+                 "stop.pt", "list.pt", "numbers.pt", "shapeless.pt", "narrow.pt"):
         with pytest.raises(InputError, match=name):
             ViTEncoder(tmp_path / name)

@@ -4,7 +4,9 @@ import errno
 import io
 import os
 import pickle
+import stat
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -51,6 +53,35 @@ def test_a_folder_in_the_way_is_an_input_error(tmp_path):
     (tmp_path / "out.npz").mkdir()
     with pytest.raises(InputError, match="out.npz"):
         save_npz(tmp_path / "out.npz", a=np.zeros(1))
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "real").mkdir()
+    for name in ("there.json", "fresh.json"):
+        (tmp_path / name).symlink_to(f"real/{name}")
+    (tmp_path / "real" / "there.json").write_text("earlier")
+    for name in ("there.json", "fresh.json"):
+        write_json(tmp_path / name, {})
+        assert (tmp_path / name).is_symlink() and (tmp_path / "real" / name).read_text() == "{}\n"
+    assert len(list(tmp_path.iterdir())) == 3 and len(list((tmp_path / "real").iterdir())) == 2
+
+
+def test_links_in_a_circle_are_an_input_error_and_stay(tmp_path):
+    (tmp_path / "a.json").symlink_to("b.json")
+    (tmp_path / "b.json").symlink_to("a.json")
+    with pytest.raises(InputError, match="cannot write .*a.json: .*symbolic links"):
+        write_json(tmp_path / "a.json", {})
+    assert all(path.is_symlink() for path in tmp_path.iterdir())
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe.npz"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        heard = pool.submit(pipe.read_bytes)
+        save_npz(pipe, pose=np.ones((3, 72)))
+        assert np.load(io.BytesIO(heard.result(10)))["pose"].sum() == 216
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and list(tmp_path.iterdir()) == [pipe]
 
 
 def test_json_refuses_nan(tmp_path):

@@ -285,6 +285,15 @@ def test_a_broken_file_in_a_folder_is_reported_and_the_rest_read(tmp_path, capsy
     assert "bad.bvh" in capsys.readouterr().err
 
 
+def test_angles_that_no_rotation_comes_of_are_told_by_file(tmp_path):
+    np.savez(tmp_path / "a_poses.npz", poses=np.full((3, 156), 1e20), mocap_framerate=np.array(120.0))
+    with pytest.raises(InputError, match="a_poses.npz: holds angles or lengths so large"):
+        read_folder(tmp_path / "a_poses.npz")
+    write_bvh(tmp_path / "good.bvh", random_rows(5))
+    poses, failures = read_folder(tmp_path)
+    assert set(poses["clip"]) == {"good"} and len(failures) == 1 and "a_poses.npz" in failures[0]
+
+
 # ---------------------------------------------------------------- AMC
 
 
@@ -497,7 +506,8 @@ def test_an_option_out_of_range_is_told(tmp_path, options, match):
 
 
 @pytest.mark.parametrize(
-    "text, match", [("{", "not JSON"), ("[1]", "one JSON object"), ('{"a": 1}', "one JSON object"), ("", "empty")]
+    "text, match", [("{", "not JSON"), ("[1]", "one JSON object"), ('{"a": 1}', "one JSON object"), ("", "empty"),
+                    ("[" * 100_000, "not JSON")], ids=["cut", "a list", "a number", "empty", "deep"]
 )
 def test_a_broken_name_map_is_told_in_one_line(tmp_path, text, match):
     path = tmp_path / "names.json"

@@ -177,6 +177,16 @@ def test_what_a_protocol_lacks_is_one_line_with_the_way_out(tmp_path, smpl, name
         protocols.run(name, tmp_path, Answers(camera_poses(3)), body=smpl if prepare else load_body())
 
 
+@pytest.mark.parametrize("name", ["empty", "npz", "short", "text"])
+def test_a_regressor_that_is_no_array_is_one_line(tmp_path, smpl, name):
+    regressor(tmp_path)
+    path = tmp_path / "J_regressor_h36m.npy"
+    np.savez(tmp_path / "some.npz", array=np.load(path))
+    path.write_bytes({"empty": b"", "npz": (tmp_path / "some.npz").read_bytes(), "short": path.read_bytes()[:1000], "text": b"none"}[name])
+    with pytest.raises(InputError, match="J_regressor_h36m.npy: (cannot be read as an array|has shape)"):
+        protocols.run("3dpw-14", tmp_path, Answers(camera_poses(3)), body=smpl)
+
+
 def test_samples_without_truth_are_left_out_and_told(tmp_path, smpl):
     arrays = people()
     arrays["extra_keypoints_3d"][1] = 0

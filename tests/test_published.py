@@ -411,15 +411,26 @@ def test_a_file_of_somebody_elses_layout_is_told(tmp_path):
     assert "neither 4D-Humans' file nor SPIN's" in " ".join(found(tmp_path)["3DPW", "test"].unreadable)
 
 
-def test_rows_with_nan_and_pictures_that_are_absent_are_told_one_by_one(tmp_path):
+@pytest.mark.parametrize("number", [np.nan, 1e20])  # of the second no rotation comes
+def test_rows_with_nan_and_pictures_that_are_absent_are_told_one_by_one(tmp_path, number):
     arrays = people()
-    arrays["body_pose"][0, 7] = np.nan
+    arrays["body_pose"][0, 7] = number
     threedpw(tmp_path, arrays)
     (tmp_path / "3DPW/imageFiles/downtown_walking_00/image_00002.jpg").unlink()
     got = found(tmp_path)["3DPW", "test"]
     assert [s.key for s in got.samples] == ["1, downtown_walking_00/image_00001.jpg"]
     assert [list(kind.values()) for kind in (got.unreadable, got.missing)] == [
         [["row 0, downtown_walking_00/image_00000.jpg"]], [["row 2, downtown_walking_00/image_00002.jpg"]]]
+
+
+def test_a_name_that_no_file_can_have_is_a_picture_that_is_absent(tmp_path):
+    long, (_, real, _) = "x" * 300 + ".jpg", people()["imgname"].tolist()
+    threedpw(tmp_path, people(names=[long, real.decode(), "a\0b.jpg"]))
+    write(tmp_path / "llava_instruct_150k.json", [{"id": "a", "image": long, "conversations": [{"from": "human", "value": "What?"},
+                                                                                              {"from": "gpt", "value": "A bus."}]}])
+    got = found(tmp_path)
+    assert len(got["3DPW", "test"].samples) == 1 and sum(map(len, got["3DPW", "test"].missing.values())) == 2
+    assert got["VQA", "train"].missing == {"pictures": ["a"]}
 
 
 def test_names_that_lead_out_of_the_folder_are_not_followed(tmp_path):
@@ -500,6 +511,7 @@ def wrong_truth(**others):
     ({"conversations": []}, "in turns"), ({"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]}, "in turns"),
     ({"ground_truth": {}}, "fitted_joint_cam"), ({"conversations": None}, "NoneType"),
     (wrong_truth(fitted_joint_cam=[[1, 2]] * 24), "24 x 3 finite numbers"), (wrong_truth(smpl_param={"pose": [0.0] * 71}), "72 finite"),
+    (wrong_truth(smpl_param={"pose": [1e20] * 72}), "too large to be angles"),
     (wrong_truth(smpl_param={"pose": ["x"] * 72}), "72 finite"), (wrong_truth(smpl_param={"pose": [float("nan")] * 72}), "72 finite"),
     (wrong_truth(fitted_joint_cam=(1000 * np.random.default_rng(0).normal(0, 0.4, (24, 3))).tolist()), "not in metres"),
     ({"real_image": "3DPW/imageFiles/downtown_walking_00/image_09999.jpg"}, "pictures")])
@@ -548,12 +560,23 @@ def test_lines_of_ones_own_are_poses_pictures_and_talk(tmp_path):
     ("{", "Expecting"), ('["question"]', "list indices"), ('{"answer": "x"}', "no 'question'"), ('{"question": "x"}', "no 'answer'"),
     ('{"question": " ", "answer": "x"}', "are sentences"), ('{"question": "x", "answer": "<POSE>"}', "says <POSE> once"),
     ('{"question": "x", "pose": [1, 2]}', "72 finite"), ('{"question": 3, "answer": "x"}', "strip"),
-    ('{"question": "x", "answer": "y", "image": "gone.png"}', "pictures")])
+    ('{"question": "x", "answer": "y", "image": "gone.png"}', "pictures"), ('{"question": "\\ud800 x", "answer": "y"}', "half a letter"),
+    ('{"question": "x", "answer": "\\udc00"}', "half a letter"), (f'{{"question": "x", "pose": {[1e20] * 72}}}', "too large to be angles"),
+    (f'{{"question": "x", "answer": "y", "image": "{"x" * 300}"}}', "too long"), ("[" * 100_000, "recursion")],
+    ids=range(14))
 def test_a_broken_line_is_told_by_its_number(tmp_path, line, says):
     (tmp_path / "mine.jsonl").write_text('{"question": "Hello?", "answer": "Hi."}\n' + line)
     got = found(tmp_path, "your own")["your own", "train"]
     notes = got.unreadable | got.missing
     assert len(got.samples) == 1 and list(notes.values()) == [["line 2"]] and says in " ".join(notes)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("nowhere"), os.mkfifo, lambda path: path.symlink_to(path.name)])
+def test_lines_that_are_in_no_file_are_told_and_the_check_goes_on(tmp_path, make):
+    make(tmp_path / "mine.jsonl")
+    (tmp_path / "yours.jsonl").write_text('{"question": "Hello?", "answer": "Hi."}\n')
+    mine, yours = published.survey(tmp_path, ["your own"])
+    assert list(mine.unreadable.values()) == [["mine.jsonl"]] and len(yours.samples) == 1 and yours.whole
 
 
 # The check, and learning from it all.

@@ -214,11 +214,52 @@ def test_a_reward_of_ones_own_is_weighed_by_name_and_seen_by_the_policy(poses, t
 @pytest.mark.parametrize("function, message", [
     (lambda samples, answers, pose, joints: joints, "reward mine returned shape"),
     (lambda samples, answers, pose, joints: torch.full((len(answers),), torch.nan), "reward mine is not finite"),
+    (lambda samples, answers, pose, joints: None, "reward mine gave no numbers .*NoneType"),
+    (lambda samples, answers, pose, joints: answers, "reward mine gave no numbers .ValueError: .*str"),
+    (lambda samples, answers, pose, joints: samples[0].height, "reward mine gave no numbers .AttributeError: .*height"),
+    (lambda samples, answers, pose, joints: exit(3), "reward mine gave no numbers .SystemExit: 3"),
 ])
 def test_a_wrong_reward_of_ones_own_is_one_clear_line(poses, tools, tmp_path, function, message):
     mine = dataclasses.replace(tools, own={"mine": function})
     with pytest.raises(InputError, match=message):
         run(poses, mine, tmp_path / "run", reward_weights=RFTConfig().reward_weights | {"mine": 1.0})
+
+
+MINE = "def tall(*given):\n    return 1\n\n\ndef semantic(*given):\n    return 1\n\n\nLIMIT = 3\n"
+
+
+@pytest.mark.parametrize("texts, message", [
+    (["semantic=nan"], "nan cannot be weighed with; give a finite number"), (["mine.py:tall=1e999"], "1e999 cannot be weighed with"),
+    (["mine.py:tall", "a=b/mine.py:tall=2"], "there is a reward tall already"),
+    (["mine.py:semantic"], "there is a reward semantic already"),
+    (["mine.py:LIMIT"], "mine.py: LIMIT is a int; give the name of a function"),
+    (["leaves.py:tall"], "leaves.py: cannot load tall .SystemExit: 3"), (["mine.py:tall=a=b"], "'b' is no weight")])
+def test_a_reward_that_cannot_be_given_is_told_before_the_run(tmp_path, monkeypatch, texts, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    for name, text in (("mine.py", MINE), ("a=b/mine.py", MINE), ("leaves.py", "raise SystemExit(3)")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        critics.read_rewards(texts, {"semantic": 1.0})
+
+
+@pytest.mark.parametrize("text, weight", [("{}:tall", 1.0), ("{}:tall=0.5", 0.5), ("{}:tall=-2e-1", -0.2)])
+def test_a_path_may_hold_what_comes_before_a_weight(tmp_path, text, weight):
+    path = tmp_path / "a=b" / "lr=3.py"
+    path.parent.mkdir()
+    path.write_text(MINE)
+    weights, own = critics.read_rewards([text.format(path), "semantic=2"], {"semantic": 1.0})
+    assert weights == {"semantic": 2.0, "tall": weight} and own["tall"]() == 1
+
+
+def test_a_run_is_resumed_on_the_model_that_it_stands_on(poses, tools, tmp_path):
+    run(poses, tools, tmp_path / "run", steps=1)
+    policy = PosePolicy.from_pretrained("mini-sft")
+    policy.save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match="the run there stands on mini-sft, not on .*other; resume it with that"):
+        train.rft(PosePolicy.from_pretrained(tmp_path / "other"), poses, RFTConfig(steps=1, **TINY), critics=tools, out=tmp_path / "run",
+                  resume=True, progress=False)
+    run(poses, tools, tmp_path / "run", steps=1, resume=True)
 
 
 def test_nan_stops_the_run_with_the_last_good_state(poses, tools, tmp_path, monkeypatch):

@@ -249,6 +249,14 @@ def test_a_folder_begun_otherwise_is_refused(body, poses, stub_blazepose, tmp_pa
             make(body, poses, tmp_path, **other)
 
 
+@pytest.mark.parametrize("content", ["", '{"seed": 0', "[" * 100_000], ids=["empty", "cut", "deep"])
+def test_a_folder_that_does_not_say_what_it_was_begun_with_is_refused(body, poses, stub_blazepose, tmp_path, content):
+    (tmp_path / "about.json").write_text(content)
+    with pytest.raises(InputError, match="about.json: does not say what the album was begun with .*another folder"):
+        make(body, poses, tmp_path)
+    assert (tmp_path / "about.json").read_text() == content and len(files(tmp_path)) == 1
+
+
 class Payload:
     def __init__(self, mark):
         self.mark = mark
@@ -269,6 +277,7 @@ DAMAGED = {  # what is wrong: (what is made of the arrays, what the error must s
     "a number for a list": (lambda a: a | {"found": np.array(True)}, "'found' has shape"),
     "pictures that end behind the last byte": (lambda a: a | {"ends": a["ends"] + 1000}, "ends"),
     "pictures that end before they start": (lambda a: a | {"ends": a["ends"][::-1]}, "ends"),
+    "no rows": (lambda a: {k: v[:0] for k, v in a.items()}, "0001.npz: holds no pictures"),
     "negative ends": (lambda a: a | {"ends": -a["ends"]}, "ends"),
 }
 

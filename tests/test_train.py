@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from minirft import captions, train
+from minirft import captions, runs, train
 from minirft.body import from_6d
 from minirft.errors import InputError
 from minirft.lesson import Specialist, pose_losses
@@ -52,6 +53,56 @@ def test_a_run_killed_between_checkpoints_resumes_from_the_last_one(poses, body,
     monkeypatch.undo()
     run(poses, body, tmp_path / "cut", resume=True)
     assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(poses, body, tmp_path, monkeypatch):
+    run(poses, body, tmp_path / "whole", steps=2)
+    real = train.fresh_samples
+    for step in (0, 1):  # before its first line, and after
+        monkeypatch.setattr(train, "fresh_samples", lambda *a: (1 / 0 if a[5] == step else real(*a)))
+        with pytest.raises(ZeroDivisionError):
+            run(poses, body, tmp_path / "cut", steps=2)
+        with pytest.raises(InputError, match="leave --resume away to begin"):
+            run(poses, body, tmp_path / "cut", steps=2, resume=True)
+    monkeypatch.undo()
+    run(poses, body, tmp_path / "cut", steps=2)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [
+    ("policy.json", "{}", "holds a model"), ("config.json", '{"model_type": "llava"}', "holds a model"),
+    ("config.json", "", "holds a model"),
+    ("last/policy.json", "{}", "holds a run already"), (".old/policy.json", "{}", "holds a run already")])
+def test_a_run_does_not_begin_where_it_would_overwrite_a_model(tmp_path, name, content, says):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=f"{says}.*another --out"):
+        runs.begin_run(SFTConfig(), tmp_path)
+    assert [path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()] == [content]
+
+
+def test_what_a_full_disk_leaves_of_a_last_line_is_dropped_on_resuming(poses, body, tmp_path):
+    run(poses, body, tmp_path, steps=2)
+    whole = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(whole + '{"step": 2, "tex')
+    run(poses, body, tmp_path, steps=2, resume=True)
+    assert (tmp_path / "metrics.jsonl").read_text() == whole
+
+
+def test_a_run_of_all_weights_stands_on_nothing_and_a_damaged_one_is_told_in_one_line(poses, body, tmp_path):
+    whole = run(poses, body, tmp_path, steps=2).state_dict()
+    config = SFTConfig(steps=2, **TINY)
+    for other in (PosePolicy.from_pretrained("mini-sft"), PosePolicy.mini()):
+        resumed = train.sft(other, poses, config, body=body, out=tmp_path, resume=True, progress=False)
+        assert all(torch.equal(value, whole[name]) for name, value in resumed.state_dict().items())
+    moments = tmp_path / "last" / "optimizer.safetensors"
+    save_file(load_file(moments), moments)
+    with pytest.raises(InputError, match="does not say at which step"):
+        run(poses, body, tmp_path, steps=2, resume=True)
+    for name in ("last/policy.json", "config.json"):
+        (tmp_path / name).write_text("[]")
+        with pytest.raises(InputError, match=f"{name}: holds a list where an object belongs"):
+            run(poses, body, tmp_path, steps=2, resume=True)
 
 
 def test_micro_batches_change_no_gradient(poses, body):
@@ -127,8 +178,8 @@ def test_a_run_is_not_overwritten_and_resumes_only_with_its_own_config(poses, bo
 def test_a_gradient_that_is_not_finite_stops_with_the_last_good_state(poses, body, tmp_path, monkeypatch):
     real = train.sft_losses
 
-    def poisoned(policy, samples, body, probe=None):
-        losses = real(policy, samples, body, probe)
+    def poisoned(*arguments, **settings):
+        policy, losses = arguments[0], real(*arguments, **settings)
         if policy.training and (tmp_path / "run" / "last").exists():
             losses["joint"] = losses["joint"] * torch.nan
         return losses

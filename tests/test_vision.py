@@ -133,6 +133,21 @@ def test_sixteen_bits_of_grey_keep_their_shades(tmp_path):
     assert np.abs(np.asarray(open_photo(tmp_path / "depth.png"))[0, :, 0].astype(int) - np.arange(256)).max() <= 2
 
 
+@pytest.mark.parametrize(("top", "kind", "suffix"), [
+    (1, np.float32, "tif"), (255, np.float32, "tif"), (255, np.int32, "tif"), (65535, np.int32, "tif"), (2**32 - 1, np.uint32, "tif"),
+    (4095, np.uint16, "png"), (255, np.uint16, "png"), (65535, np.uint16, "tif")])
+def test_grey_of_any_depth_keeps_its_shades(tmp_path, top, kind, suffix):
+    ramp = (np.linspace(0, 1, 256)[None].repeat(4, 0) * top).astype(kind)
+    Image.fromarray(ramp).save(tmp_path / f"grey.{suffix}")
+    assert np.abs(np.asarray(open_photo(tmp_path / f"grey.{suffix}"))[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_what_is_not_finite_or_brighter_than_white_spoils_no_shade(tmp_path):
+    grey = np.array([[0.5, 1.02, np.nan, np.inf, -1.0]], np.float32)
+    Image.fromarray(grey).save(tmp_path / "grey.tif")
+    assert np.asarray(open_photo(tmp_path / "grey.tif"))[0, :, 0].tolist() == [128, 255, 0, 0, 0]
+
+
 @pytest.fixture(scope="module")
 def no_photos(tmp_path_factory):
     """A folder of what is no photograph."""
