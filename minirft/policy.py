@@ -79,7 +79,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             head = PoseHead(model.config.text_config.hidden_size)
-        name = str(Path(name).resolve() if Path(name).is_dir() else name)  # it is found again from another folder too
+        name = str(Path(name).resolve()) if name != "smol" and Path(name).is_dir() else str(name)  # found from other folders too
         policy = cls(model, tokenizer, head, name=name, images=images, side=side)
         policy.raw, policy.cache_gib = {"four_bit": four_bit, "side": side}, 1.5
         return policy.to(device)

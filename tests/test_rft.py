@@ -265,8 +265,8 @@ def test_a_run_is_resumed_on_the_model_that_it_stands_on(poses, tools, tmp_path)
 def test_nan_stops_the_run_with_the_last_good_state(poses, tools, tmp_path, monkeypatch):
     real = train.rft_loss
 
-    def poisoned(policy, batch, config, *, prompts):
-        loss, logged = real(policy, batch, config, prompts=prompts)
+    def poisoned(policy, batch, config, *, prompts, **settings):
+        loss, logged = real(policy, batch, config, prompts=prompts, **settings)
         return (loss * torch.nan if (tmp_path / "run" / "last").exists() else loss), logged
 
     monkeypatch.setattr(train, "rft_loss", poisoned)
