@@ -24,6 +24,7 @@ from .checkpoint import Checkpoint, quiet
 from .data import POSE
 from .errors import InputError
 from .head import PoseHead
+from .machine import DIAL
 from .reading import Reader
 from .rollout import Rollout, Scores, spread, to_pose
 from .vision import CHANNELS, LANDMARKS
@@ -81,7 +82,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
             head = PoseHead(model.config.text_config.hidden_size)
         name = str(Path(name).resolve()) if name != "smol" and Path(name).is_dir() else str(name)  # found from other folders too
         policy = cls(model, tokenizer, head, name=name, images=images, side=side)
-        policy.raw, policy.cache_gib = {"four_bit": four_bit, "side": side}, 1.5
+        policy.raw, policy.cache_gib = {"four_bit": four_bit, "side": side}, DIAL[12].cache_gib
         return policy.to(device)
 
     def add_lora(self, name, *, rank=16, seed=0):

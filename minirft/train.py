@@ -52,8 +52,8 @@ class SFTConfig:
     # Steps of 256 pictures by which a projector that is new to pictures learns to read them, before the language model learns
     # to say what it read; no more than twice `steps`.
     teacher: str = ""
-    # A policy, by name or folder, whose mean poses are the aim for our sentences in place of the poses that these were made of:
-    # a true pose is one of many that fit, a teacher's their middle, so that fewer have to be seen. Its std is not taught.
+    # A policy, by name or folder, whose mean poses are the aim for our sentences in place of the poses that these were made of: a
+    # true pose is one of many that fit, a teacher's their middle. Its std is not taught. It brings little (README).
     see: str = "features"
     # What of a picture the policy looks at: "features" of the pose-aware encoder, "pixels" by its vision tower, "both".
     text_weight: float = 0.2

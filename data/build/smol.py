@@ -1,4 +1,4 @@
-r"""How SmolLM2 learnt to pose on a laptop's CPU, sentences alone; a teacher makes it short (SFTConfig.teacher).
+r"""How SmolLM2 learnt to pose on a laptop's CPU, sentences alone, from a teacher (SFTConfig.teacher).
 
     python data/build/smol.py train.npz validation.npz RUN       # an hour and a half on two cores; goes on if it was stopped
     python data/build/mini_sft.py RUN data/smol-sft              # then in half precision; commit 2d975bf holds it
