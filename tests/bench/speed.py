@@ -2,13 +2,17 @@
 
     python tests/bench/speed.py --peer --json FILE                           # the small one, minutes on two cores; pip install trl
     python tests/bench/speed.py --size qwen-3b --device cuda --json FILE     # real dimensions in four bits: a card, 8 GB of disk
+    python tests/bench/speed.py --size llava-7b --device cuda --peer --questions 4 --json FILE
 
-The models are of the real classes with random weights, which time and memory do not ask about. TRL gets the same text model
-(LLaVA's, without pictures), prompts, answers to each, answer length, LoRA, precision and a text reward that costs nothing; it
-knows no poses, so beside it none are asked for. The first step of each is left out, of the others the middle one is told.
+The models are of the real classes with random weights, which time and memory do not ask about. Real dimensions run as `--vram 12`
+has it: gradients in checkpoints, one question at once. TRL gets the same text model (LLaVA's, without pictures), prompts, answers
+to each, answer length, LoRA, precision, questions at once and a text reward that costs nothing; it knows no poses, so beside it
+none are asked for, and neither side makes checkpoints or saves memory. The first step of each is left out, of the others the middle
+one is told.
 """
 
 import argparse
+import gc
 import random
 import resource
 import statistics
@@ -68,6 +72,18 @@ def small(tokenizer, *, causal=False):
     return alone
 
 
+def alone(policy):
+    """The text model of a LLaVA that has no adapter yet, in whatever precision, for those who know no pictures."""
+    whole = policy.model
+    with torch.device("meta"):
+        text = LlamaForCausalLM(whole.config.text_config)
+    text.model, text.lm_head = whole.model.language_model, whole.lm_head
+    for name in ("is_loaded_in_4bit", "is_quantized", "hf_quantizer", "quantization_method"):
+        setattr(text, name, getattr(whole, name))
+    text.config.quantization_config = whole.config.quantization_config
+    return text
+
+
 def write(size, folder, device, *, filled=True):
     """A checkpoint of real dimensions in a folder, of random weights, or where memory alone is asked for of whatever is there."""
     kind, text, eyes = SIZES[size]
@@ -111,7 +127,8 @@ def ours(policy, asked, config, steps, *, posed):
     """Seconds of each part of each step: a list of {"sampling", "rewards", "loss", "whole"}."""
     body = load_body()
     critics, pose = Critics.load(body).to(policy.device), torch.eye(3).repeat(24, 1, 1)
-    policy.add_lora("rft", rank=RANK).eval()
+    if not policy.adapters:
+        policy.add_lora("rft", rank=RANK).eval()
     optimizer = make_optimizer([p for p in policy.parameters() if p.requires_grad], policy.device, lr=1e-5)
     samples = [Sample(q, "<POSE>", pose if posed else None, task="text" if posed else "talk", caption=q) for q in asked]
     times, take = [], policies._take
@@ -142,8 +159,8 @@ def ours(policy, asked, config, steps, *, posed):
     return times
 
 
-def theirs(model, tokenizer, asked, group_size, steps):
-    """Seconds of each step of TRL's GRPOTrainer."""
+def theirs(model, tokenizer, asked, group_size, micro_batch, steps):
+    """Seconds of each step of TRL's GRPOTrainer, micro_batch questions at once."""
     import pyarrow
     from datasets import Dataset
     from datasets.table import InMemoryTable
@@ -162,9 +179,10 @@ def theirs(model, tokenizer, asked, group_size, steps):
 
     clock, table = Clock(), InMemoryTable(pyarrow.Table.from_pydict({"prompt": asked * steps}))
     with tempfile.TemporaryDirectory() as folder:
-        config = GRPOConfig(output_dir=folder, num_generations=group_size, per_device_train_batch_size=len(asked) * group_size,
+        config = GRPOConfig(output_dir=folder, num_generations=group_size, per_device_train_batch_size=micro_batch * group_size,
+                            gradient_accumulation_steps=len(asked) // micro_batch,
                             max_completion_length=ANSWER, max_steps=steps, beta=0.02, temperature=1.0, learning_rate=1e-5, report_to=[],
-                            use_cpu=not torch.cuda.is_available(), bf16=False, gradient_checkpointing=False, save_strategy="no",
+                            use_cpu=next(model.parameters()).device.type == "cpu", bf16=False, gradient_checkpointing=False, save_strategy="no",
                             logging_strategy="no", disable_tqdm=True)
         layers = LORA_LAYERS.rsplit("(", 1)[1].rstrip(")").split("|")
         trainer = GRPOTrainer(model, reward_funcs=lambda completions, **more: [float(len(c) % 7) for c in completions], args=config,
@@ -195,45 +213,59 @@ def table(report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=["small", *SIZES], default="small"), parser.add_argument("--device", default="cpu")
-    parser.add_argument("--peer", action="store_true", help="TRL beside it, the small size only")
+    parser.add_argument("--peer", action="store_true", help="TRL beside it: small, or a LLaVA")
     parser.add_argument("--questions", type=int, default=2), parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--groups", type=int, nargs="+", default=[8]), parser.add_argument("--poses", type=int, nargs="*", default=[1, 64])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--model", help="folder in which a model of real dimensions stays for the next time"), parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     tokenizer, images = (kind.from_pretrained(DATA / "tokenizer") for kind in (AutoTokenizer, AutoImageProcessor))
     asked, rows = questions(tokenizer, arguments.questions, PROMPT), []
+    on_card, real = arguments.device == "cuda", arguments.size != "small"
+    at_once = 1 if real else arguments.questions
 
-    def one(name, times, **settings):
-        on_card = arguments.device == "cuda"
+    def one(name, measure, **settings):
+        if on_card:
+            torch.cuda.reset_peak_memory_stats()
+        times = measure()
         memory = torch.cuda.max_memory_allocated() if on_card else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         rows.append({"name": name, **settings, "seconds": middle(times), "peak_gib": memory / 2**30})
+        if on_card:
+            rows[-1]["reserved_gib"] = torch.cuda.max_memory_reserved() / 2**30
         print(name, settings, {k: round(v, 2) for k, v in rows[-1]["seconds"].items()}, f"{memory / 2**30:.2f} GiB", flush=True)
+        if arguments.json:
+            card = torch.cuda.get_device_name() if on_card else None
+            about = {"size": arguments.size, "card": card, "prompt_tokens": PROMPT, "answer_tokens": ANSWER}
+            write_json(arguments.json, about | {"questions": arguments.questions, "rows": rows} | made_by())
 
     def fresh():
-        if arguments.size != "small":
-            if not Path(folder, "config.json").exists():
-                write(arguments.size, folder, "cpu")  # on the card its weights in bf16 would be the peak
-            return PosePolicy.from_backbone(folder, device=arguments.device).checkpoint_gradients()
+        gc.collect()
+        if on_card:
+            torch.cuda.empty_cache()
+        if real:
+            return PosePolicy.from_backbone(folder, device=arguments.device)
         return PosePolicy(small(tokenizer), tokenizer, PoseHead(SMALL["hidden_size"]), name="small", images=images).to(arguments.device)
 
-    if arguments.peer and arguments.size != "small":
-        parser.error("--peer goes with the small size")
+    if arguments.peer and SIZES.get(arguments.size, ["llava"])[0] != "llava":
+        parser.error("--peer goes with the small size, or a LLaVA")
     with tempfile.TemporaryDirectory() as folder:
+        folder = arguments.model or folder
+        if real and not Path(folder, "config.json").exists():
+            write(arguments.size, folder, arguments.device)
+        policy = fresh()
+        if arguments.peer:
+            policy.cache_gib = None
+        elif real:
+            policy.checkpoint_gradients()
         for group in arguments.groups:
             for poses in [None] * arguments.peer + arguments.poses:
-                config = train.RFTConfig(group_size=group, poses_per_answer=poses or 1, micro_batch=arguments.questions)
-                policy = fresh()
-                if arguments.device == "cuda":
-                    torch.cuda.reset_peak_memory_stats()
-                one("minirft", ours(policy, asked, config, arguments.steps, posed=poses is not None), group_size=group, poses_per_answer=poses)
-                del policy
-            if arguments.peer:
-                times = theirs(small(tokenizer, causal=True), tokenizer, asked, group, arguments.steps)
-                one("TRL", times, group_size=group, poses_per_answer=None)
-    if arguments.json:
-        card = torch.cuda.get_device_name() if arguments.device == "cuda" else None
-        about = {"size": arguments.size, "card": card, "prompt_tokens": PROMPT, "answer_tokens": ANSWER}
-        write_json(arguments.json, about | {"questions": arguments.questions, "rows": rows} | made_by())
+                config = train.RFTConfig(group_size=group, poses_per_answer=poses or 1, micro_batch=at_once)
+                one("minirft", lambda: ours(policy, asked, config, arguments.steps, posed=poses is not None), group_size=group,
+                    poses_per_answer=poses)
+        del policy
+        for group in arguments.groups * arguments.peer:
+            model = alone(fresh()) if real else small(tokenizer, causal=True)
+            one("TRL", lambda: theirs(model, tokenizer, asked, group, at_once, arguments.steps), group_size=group, poses_per_answer=None)
+            del model
 
 
 if __name__ == "__main__":
