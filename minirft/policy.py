@@ -22,6 +22,7 @@ from .backbones import Backbone, load_backbone
 from .body import DATA
 from .checkpoint import Checkpoint, quiet
 from .data import POSE
+from .decoding import Replayed, Room
 from .errors import InputError
 from .head import PoseHead
 from .machine import DIAL
@@ -173,11 +174,13 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
             before, after = self._positions(tokens, group_size)
             prompt, before = prompt.repeat_interleave(group_size, 0), before.repeat_interleave(group_size, -2)
             more = self.backbone.more(seen, places, group_size=group_size, answer=tokens.answer.shape[1])
-            language, was_training = self.backbone.language, self.training
-            language.train(was_training or checkpointing)  # transformers checkpoints in training alone
+            language, asleep = self.backbone.language, checkpointing and not self.training
+            if asleep:
+                language.train()  # transformers checkpoints in training alone
             hidden = language(inputs_embeds=torch.cat([prompt, answer], 1), attention_mask=mask, use_cache=False,
                               position_ids=torch.cat([before, after(tokens.answer_mask)], -1), **more).last_hidden_state
-            language.train(was_training)
+            if asleep:
+                language.eval()
             hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
         else:  # the prompt is read once for all its answers, gradients and all
             first, cache, after = self._read_prompt(tokens, group_size)
@@ -234,21 +237,31 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         """group_size answers to each prompt, word by word: tokens (R, T), which of them are there, their log-probabilities, and
         the hidden state (R, H) at <POSE>, zeros where it is not said. chance: (R, at most T) in (0, 1], where in the distribution
         each word is taken."""
-        mask = start.prompt_mask.repeat_interleave(group_size, 0)
         hidden, cache, after = self._read_prompt(start, group_size)
+        width, room = start.prompt.shape[1], Room(cache, len(chance.T))
+        mask = nn.functional.pad(start.prompt_mask.repeat_interleave(group_size, 0), (0, len(chance.T)))  # (R, L+T)
+        places, never = torch.arange(mask.shape[1], device=self.device), torch.finfo(hidden.dtype).min
+
+        def read(token, position, mask, at):
+            room.at = at
+            seen = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, never)[:, None, None]
+            return self.backbone.language(input_ids=token[:, None], attention_mask=seen, past_key_values=room, use_cache=True,
+                                          position_ids=position).last_hidden_state[:, -1]
+
         done = torch.zeros(len(hidden), dtype=torch.bool, device=self.device)
         at_pose, posed = torch.zeros_like(hidden), done
         answer, alive, logps = [], [], []
-        for drawn in chance.T:
+        for i, drawn in enumerate(chance.T, width):
             logp = self._logits(hidden, temperature or 1.0).log_softmax(-1)
             token = _take(logp, drawn) if temperature else logp.argmax(-1)
             token = torch.where(done, self.tokenizer.pad_token_id, token)
             answer.append(token), alive.append(~done)
             logps.append(logp.gather(-1, token[:, None])[:, 0].masked_fill(done, 0.0))
-            mask = torch.cat([mask, ~done[:, None]], 1)
-            step = self.backbone.language(input_ids=token[:, None], attention_mask=mask, past_key_values=cache, use_cache=True,
-                                          position_ids=after(torch.stack(alive, 1))[..., -1:])
-            hidden = step.last_hidden_state[:, -1]
+            mask[:, i] = ~done
+            now = token, after(torch.stack(alive, 1))[..., -1:], mask, places[i : i + 1]
+            if i == width and self.device.type == "cuda":
+                read = Replayed(read, *now)
+            hidden = read(*now)
             at_pose = torch.where(((token == self.pose_id) & ~posed)[:, None], hidden, at_pose)
             posed = posed | (token == self.pose_id)
             done = done | (token == self.tokenizer.eos_token_id)

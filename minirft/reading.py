@@ -40,14 +40,14 @@ class Reader:
         prompts = [self.backbone.prompt(q, pictured=p.pixels is not None, others=self.projector.count * (p.features is not None))
                    for q, p in zip(questions, shown)]
         begin = self.tokenizer("").input_ids  # what a text begins with: LLaVA-1.5's chat leaves <s> to the tokenizer, others write theirs
-        ids = [self.tokenizer(p, add_special_tokens=False).input_ids for p in prompts]
+        ids = self.tokenizer(prompts, add_special_tokens=False).input_ids
         ids = [row if row[: len(begin)] == begin else begin + row for row in ids]
         limit = self.model.config.text_config.max_position_embeddings - 64  # that many for the answer
         longest = max(map(len, ids))
         if longest > limit:
             raise InputError(f"a sentence is too long: {longest} tokens, the model reads {limit}; say it shorter")
         end = self.tokenizer.eos_token_id
-        said = [] if answers is None else [self.tokenizer(a, add_special_tokens=False).input_ids + [end] for a in answers]
+        said = [row + [end] for row in self.tokenizer(answers, add_special_tokens=False).input_ids] if answers else []
         tokens = Tokens(*self._pad(ids, "left"), *self._pad(said or [[]] * len(ids), "right"))
         if any(p.pixels is not None or p.features is not None for p in shown):
             pixels, features = stack_pictures(shown, self.backbone.pixels, self.projector.shape)

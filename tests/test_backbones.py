@@ -215,7 +215,8 @@ def test_what_is_sampled_is_scored_alike_with_a_shared_prompt_and_with_a_plain_f
     torch.nn.init.normal_(policy.head.layers[-1].weight)
     with torch.no_grad():
         policy.model.get_input_embeddings().weight[policy.pose_id] *= 3
-    rollout = policy.sample(QUESTIONS, pictures=shown(), group_size=5, generator=torch.Generator().manual_seed(0), max_tokens=8)
+    rollout = policy.sample(QUESTIONS, pictures=shown(), group_size=5, max_tokens=8,
+                            generator=torch.Generator(policy.device).manual_seed(0))
     scores = policy.score(rollout)
     torch.testing.assert_close(scores.text_logp, rollout.scores.text_logp, rtol=1e-4, atol=1e-4)
     rows = {k: v.repeat_interleave(5, 0) for k, v in vars(rollout).items() if k.startswith("prompt") and v is not None}

@@ -38,7 +38,7 @@ def test_a_card_that_is_full_names_the_dials_next_step(checkpoints, tmp_path, ca
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:
         command = ["sft", "--base", str(checkpoints["llava"]), "--vram", "12", "--poses", "prior", "--steps", "1", "--device", "cuda"]
-        assert main([*command, "--out", str(tmp_path / "run")]) == 1
+        assert main([*command, "--out", str(tmp_path / "run")]) == 2
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "--vram 8" in capsys.readouterr().err
