@@ -183,6 +183,7 @@ def load_backbone(name, *, four_bit=True, device="cpu"):
     for layer in model.modules():  # once it has answered, bitsandbytes would keep its weights in a form for CPUs without gradients
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
+    torch.backends.cuda.enable_cudnn_sdp(False)  # on an H100 its gradient of a padded row in bf16 was nan (cuDNN's of torch 2.11)
     add_pose(model, tokenizer)
     return model.requires_grad_(False), tokenizer, images
 

@@ -1,6 +1,7 @@
 """What this machine has, which model fits on it, and the one dial that makes it fit: gigabytes of video memory.
 
-What bases need is counted on models of their size with no weights of worth (tests/bench/memory.py), not measured on a card.
+What bases need is counted on models of their size with no weights of worth (tests/bench/memory.py). On a card one was measured: tensors
+of 5.2 GiB for Qwen2.5-VL-3B, where 5.05 were counted.
 """
 
 import platform

@@ -37,6 +37,7 @@ def build_llava(place, file, folder):
     except ImportError:
         raise InputError(f"{file}: is read with the package gguf, which is not here; pip install 'minirft[smol]'") from None
     del text.config.quantization_config  # it no longer is
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # transformers 5.17 finds none in the file, 5.23 this one
     tokenizer.add_tokens(["<image>"], special_tokens=True)
     tokenizer.chat_template = CHAT
     eyes = LlavaConfig.from_pretrained(DATA / "mini-sft").vision_config  # of that size, but nothing in it has learnt to see
