@@ -390,7 +390,7 @@ def test_a_real_language_model_still_speaks_in_four_bits_learns_to_pose_and_is_a
 
     taught, tokens = PosePolicy.from_pretrained(tmp_path / "sft"), smol.encode(QUESTIONS, [f"Here is the pose: {POSE}"] * 3)
     assert same(taught, smol.eval(), tokens)
-    config = train.RFTConfig(steps=1, prompts=2, poses_per_answer=4, talk_share=0.0, lr=1e-2)
+    config = train.RFTConfig(steps=1, prompts=8, poses_per_answer=4, talk_share=0.0, lr=1e-2)
     train.rft(taught, poses[:4], config, critics=Critics.load(body), out=tmp_path / "rft", progress=False)
     aligned = PosePolicy.from_pretrained(tmp_path / "rft")
     assert aligned.adapters == ["sft", "rft"] and same(aligned, taught, tokens) and not same(aligned, smol, tokens)
