@@ -37,7 +37,7 @@ DIAL = {8: Dial(224, 4, 1, True, 0.5), 12: Dial(224, 8, 1, True, 1.5), 16: Dial(
 # Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower); and
 # GiB that a step of HyGRPO adds at --vram 12, of 512 tokens and 32 in each answer.
 BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63, 1.44), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98, 1.89),
-         "llava-hf/llava-1.5-7b-hf": (6.48, 0.58, 2.85), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76, 3.28)}
+         "llava-hf/llava-1.5-7b-hf": (6.48, 0.58, 2.85), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76, 2.90)}
 CUDA = 0.5  # GiB that it takes for itself
 NF4_BITS = 4.127  # a number, its block's scale quantised too
 
