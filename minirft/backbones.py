@@ -48,8 +48,8 @@ def _look_qwen(model, pixels):
     grid = torch.tensor([[1, high, high]], device=pixels.device).expand(len(pixels), 3)
     seen = model.model.get_image_features(pixels.flatten(0, 1), grid, return_dict=True)
     parts = [seen.pooler_output, *getattr(seen, "deepstack_features", [])]  # each in one piece or a picture a piece, by version
-    return torch.stack([torch.cat(list(part)).unflatten(0, (len(pixels), -1)) if isinstance(part, (list, tuple)) else
-                        part.unflatten(0, (len(pixels), -1)) for part in parts], 1)
+    parts = [part if torch.is_tensor(part) else torch.cat(list(part)) for part in parts]
+    return torch.stack([part.unflatten(0, (len(pixels), -1)) for part in parts], 1)
 
 
 QWEN = Family(_look_qwen, merge=lambda config: config.vision_config.spatial_merge_size, fixed=False)
