@@ -134,16 +134,14 @@ class Backbone:
         return self.model.model.get_rope_index(prompt, mm_token_type_ids=pictured.int(), image_grid_thw=grid,
                                                attention_mask=mask.long())[0]
 
-    def more(self, seen, places, *, group_size=1, answer=0):
+    def more(self, seen, places, *, behind=0):
         """What Qwen3-VL's first layers want to know of pictures beside their tokens; nothing for the others.
 
-        seen: (n, 1 + layers, marks, H) of those of N prompts that show one; places: (N, L) bool; group_size: answers to each
-        prompt, read in rows of their own; answer: tokens behind the prompt."""
+        seen: (n, 1 + layers, marks, H) of those of N prompts that show one; places: (N, L) bool; behind: tokens after a prompt."""
         if seen is None or seen.shape[1] == 1:
             return {}
-        rows = seen[:, 1:].repeat_interleave(group_size, 0).transpose(0, 1).flatten(1, 2)  # (layers, n * G * marks, H)
-        places = nn.functional.pad(places.repeat_interleave(group_size, 0), (0, answer))
-        return {"visual_pos_masks": places, "deepstack_visual_embeds": list(rows)}
+        rows = seen[:, 1:].transpose(0, 1).flatten(1, 2)  # (layers, n * marks, H)
+        return {"visual_pos_masks": nn.functional.pad(places, (0, behind)), "deepstack_visual_embeds": list(rows)}
 
 
 def count_positions(mask):

@@ -101,7 +101,7 @@ class Checkpoint:
 
         for name in self.adapters:
             set_peft_model_state_dict(self._peft[0], load_file(folder / name / "adapter_model.safetensors"), adapter_name=name)
-        _load(self.head, folder / "head.safetensors")
+        _load(self.head, folder / "head.safetensors"), _load(self.reference_head, folder / "reference_head.safetensors")
         if self.raw is not None and self.sees is not None:
             _load(self.projector, folder / "projector.safetensors")
 

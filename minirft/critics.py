@@ -16,6 +16,7 @@ from .rollout import Tokens, spread
 
 MISSING = -1.0  # what an answer to a description gets in place of its poses' mean reward when it holds no pose, if no pose got less
 MIN_STD = 0.01  # spread, in units of the total reward, under which candidates count as equally good
+LOGGED = {"step", "posed", *(f"{part}_{what}" for part in ("text", "pose") for what in ("gain", "kl", "clipped"))}  # beside rewards
 OF_SENTENCES, OF_PICTURES = ("semantic", "verifiable", "plausible"), ("joint", "aligned")  # what our rewards of poses are about
 
 
@@ -60,8 +61,8 @@ def read_rewards(texts, weights):
             raise InputError(f"--reward {text}: {number!r} is no weight; give a number, as in {what}=0.5") from None
         if not math.isfinite(weight):
             raise InputError(f"--reward {text}: {number} cannot be weighed with; give a finite number, as in {what}=0.5")
-        if path and name in weights:
-            raise InputError(f"--reward {text}: there is a reward {name} already; give the function another name")
+        if path and (name in weights or name in LOGGED or name.startswith("val_")):
+            raise InputError(f"--reward {text}: a run logs a {name} already; give the function another name")
         if path:
             own[name] = _load_function(path, name)
         elif what not in weights or not number:

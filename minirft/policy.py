@@ -139,8 +139,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
             self._peft[0].set_adapter(last)
 
     def checkpoint_gradients(self):
-        """From now on keep one layer's activations at a time, and make the others again for the gradient: slower, and the prompt
-        is read once an answer. Returns self."""
+        """From now on keep one layer's activations at a time, and make the others again for the gradient: slower. Returns self."""
         with quiet():
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self._checkpointing = True
@@ -166,27 +165,21 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         if rows is not None and group_size < len(tokens.answer) > rows:
             parts = [self.score(part, temperature=temperature) for part in tokens.split(max(1, rows // group_size))]
             return Scores(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Scores)))
-        mask = torch.cat([tokens.prompt_mask.repeat_interleave(group_size, 0), tokens.answer_mask], 1)  # (R, L+T)
-        answer = self.model.get_input_embeddings()(tokens.answer)
-        checkpointing = self._checkpointing and torch.is_grad_enabled()
-        if group_size == 1 or checkpointing:
-            prompt, seen, places = self._embed(tokens)
-            before, after = self._positions(tokens, group_size)
-            prompt, before = prompt.repeat_interleave(group_size, 0), before.repeat_interleave(group_size, -2)
-            more = self.backbone.more(seen, places, group_size=group_size, answer=tokens.answer.shape[1])
-            language, asleep = self.backbone.language, checkpointing and not self.training
-            if asleep:
-                language.train()  # transformers checkpoints in training alone
-            hidden = language(inputs_embeds=torch.cat([prompt, answer], 1), attention_mask=mask, use_cache=False,
-                              position_ids=torch.cat([before, after(tokens.answer_mask)], -1), **more).last_hidden_state
-            if asleep:
-                language.eval()
-            hidden = hidden[:, tokens.prompt.shape[1] - 1 :]  # (R, 1+T, H)
-        else:  # the prompt is read once for all its answers, gradients and all
-            first, cache, after = self._read_prompt(tokens, group_size)
-            said = self.backbone.language(inputs_embeds=answer, attention_mask=mask, past_key_values=cache,
-                                          position_ids=after(tokens.answer_mask), use_cache=True)
-            hidden = torch.cat([first[:, None], said.last_hidden_state], 1)
+        prompt, seen, places = self._embed(tokens)
+        before, after = self._positions(tokens, group_size)
+        groups, width = (len(prompt), group_size), prompt.shape[1]
+        answer = self.model.get_input_embeddings()(tokens.answer).unflatten(0, groups).flatten(1, 2)  # (N, G*T, H)
+        said = after(tokens.answer_mask).unflatten(-2, groups).flatten(-2)
+        language, asleep = self.backbone.language, self._checkpointing and torch.is_grad_enabled() and not self.training
+        if asleep:
+            language.train()  # transformers checkpoints in training alone
+        hidden = language(inputs_embeds=torch.cat([prompt, answer], 1), position_ids=torch.cat([before, said], -1), use_cache=False,
+                          attention_mask=_additive(tokens.attention_mask(), prompt.dtype)[:, None],
+                          **self.backbone.more(seen, places, behind=answer.shape[1])).last_hidden_state
+        if asleep:
+            language.eval()
+        first, rest = hidden[:, width - 1 : width], hidden[:, width:].unflatten(1, (group_size, -1)).flatten(0, 1)
+        hidden = torch.cat([first.repeat_interleave(group_size, 0), rest], 1)  # (R, 1+T, H)
         text_logp = self._text_logp(hidden[:, :-1], tokens.answer, temperature)
         text_logp = text_logp.masked_fill(~tokens.answer_mask, 0.0)  # padding is barred: its log-probability is -inf
         first = self._first_pose(tokens.answer)
@@ -240,11 +233,11 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         hidden, cache, after = self._read_prompt(start, group_size)
         width, room = start.prompt.shape[1], Room(cache, len(chance.T))
         mask = nn.functional.pad(start.prompt_mask.repeat_interleave(group_size, 0), (0, len(chance.T)))  # (R, L+T)
-        places, never = torch.arange(mask.shape[1], device=self.device), torch.finfo(hidden.dtype).min
+        places = torch.arange(mask.shape[1], device=self.device)
 
         def read(token, position, mask, at):
             room.at = at
-            seen = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, never)[:, None, None]
+            seen = _additive(mask, hidden.dtype)[:, None, None]
             return self.backbone.language(input_ids=token[:, None], attention_mask=seen, past_key_values=room, use_cache=True,
                                           position_ids=position).last_hidden_state[:, -1]
 
@@ -325,6 +318,11 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         """Where each row's first <POSE> is, (R, T) bool."""
         hit = answer == self.pose_id
         return hit & (hit.cumsum(1) == 1)
+
+
+def _additive(mask, dtype):
+    """A mask, True where there is something to see, as what attention adds to its logits."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def _take(logp, chance):

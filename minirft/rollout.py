@@ -24,6 +24,16 @@ class Tokens:
     prompt_seen: torch.Tensor | None = field(default=None, kw_only=True)
     prompt_features: torch.Tensor | None = field(default=None, kw_only=True)
 
+    def attention_mask(self):
+        """Which tokens see which where a prompt is read once for all its answers, which stand behind it in one row and know nothing
+        of each other: (N, L+G*T, L+G*T) bool. Padding is seen by itself alone: by nothing at all it would be NaN."""
+        width, long = self.prompt.shape[1], self.answer.shape[1]
+        there = torch.cat([self.prompt_mask, self.answer_mask.reshape(len(self.prompt), -1)], 1)  # (N, S)
+        place = torch.arange(there.shape[1], device=there.device)
+        which = ((place - width).div(long, rounding_mode="floor") + 1).clamp(min=0)  # 0 of the prompt, from 1 on of an answer
+        open_to = (which == 0) | (which == which[:, None])
+        return open_to & (place <= place[:, None]) & there[:, None] | (place == place[:, None])
+
     def split(self, prompts):
         """Parts of so many prompts, each with all its answers; nothing is cut from what was padding in them alone."""
         group_size = len(self.answer) // len(self.prompt)

@@ -285,10 +285,11 @@ def test_neither_a_shared_prompt_nor_checkpoints_nor_logits_in_parts_change_a_gr
     torch.testing.assert_close(gradients(policy, tokens), shared, rtol=1e-4, atol=1e-5)
     calls = []
     layer = policy.backbone.language.layers[0]
-    layer.self_attn.register_forward_hook(lambda *_: calls.append(1))
+    layer.self_attn.register_forward_hook(lambda _, args, given, out: calls.append(given["hidden_states"].shape[:2]), with_kwargs=True)
     policy.checkpoint_gradients()
     torch.testing.assert_close(gradients(policy, tokens), shared, rtol=1e-4, atol=1e-5)
-    assert len(calls) == 2 and not policy.training  # forward, and again for the gradient
+    assert calls == 2 * [(3, tokens.prompt.shape[1] + 2 * tokens.answer.shape[1])]  # forward, and again for the gradient; a prompt once
+    assert not policy.training
 
 
 def test_the_command_line_teaches_and_aligns_a_backbone_on_the_embedded_data(checkpoints, tmp_path, monkeypatch, capsys):

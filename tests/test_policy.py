@@ -194,6 +194,23 @@ def test_a_shared_prompt_gives_the_gradients_of_a_plain_forward(fresh):
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
+def test_an_answer_sees_its_prompt_and_itself_and_padding_is_seen_by_nobody():
+    """Two prompts, the first of one token and padding before it, with two answers each, of two tokens and of one."""
+    prompt, answer = torch.tensor([[0, 1], [1, 1]]).bool(), torch.tensor([[1, 1], [1, 0]] * 2).bool()
+    tokens = Tokens(prompt.long(), prompt, answer.long(), answer)
+    # fmt: off
+    second = [[1, 0, 0, 0, 0, 0],
+              [1, 1, 0, 0, 0, 0],
+              [1, 1, 1, 0, 0, 0],
+              [1, 1, 1, 1, 0, 0],
+              [1, 1, 0, 0, 1, 0],
+              [1, 1, 0, 0, 1, 1]]  # the last is padding
+    # fmt: on
+    first = torch.tensor(second)
+    first[1:, 0] = 0
+    assert torch.equal(tokens.attention_mask(), torch.stack([first, torch.tensor(second)]).bool())
+
+
 def test_logits_are_made_for_answer_tokens_alone(fresh):
     """Trap 7: over a real vocabulary, logits of the prompt would be what memory runs out for."""
     rollout, rows = draw(fresh), []

@@ -230,8 +230,9 @@ MINE = "def tall(*given):\n    return 1\n\n\ndef semantic(*given):\n    return 1
 
 @pytest.mark.parametrize("texts, message", [
     (["semantic=nan"], "nan cannot be weighed with; give a finite number"), (["mine.py:tall=1e999"], "1e999 cannot be weighed with"),
-    (["mine.py:tall", "a=b/mine.py:tall=2"], "there is a reward tall already"),
-    (["mine.py:semantic"], "there is a reward semantic already"),
+    (["mine.py:tall", "a=b/mine.py:tall=2"], "logs a tall already"),
+    (["mine.py:semantic"], "logs a semantic already"),
+    (["mine.py:step"], "logs a step already"), (["mine.py:pose_kl"], "logs a pose_kl already"),
     (["mine.py:LIMIT"], "mine.py: LIMIT is a int; give the name of a function"),
     (["leaves.py:tall"], "leaves.py: cannot load tall .SystemExit: 3"), (["mine.py:tall=a=b"], "'b' is no weight")])
 def test_a_reward_that_cannot_be_given_is_told_before_the_run(tmp_path, monkeypatch, texts, message):
@@ -260,6 +261,14 @@ def test_a_run_is_resumed_on_the_model_that_it_stands_on(poses, tools, tmp_path)
         train.rft(PosePolicy.from_pretrained(tmp_path / "other"), poses, RFTConfig(steps=1, **TINY), critics=tools, out=tmp_path / "run",
                   resume=True, progress=False)
     run(poses, tools, tmp_path / "run", steps=1, resume=True)
+
+
+def test_a_checkpoint_brings_the_reference_that_it_was_trained_against(tmp_path):
+    kept, other = (PosePolicy.mini(seed=seed).add_lora("sft") for seed in (0, 1))
+    kept.save_pretrained(tmp_path)
+    other.restore(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(kept.reference_head.parameters(), other.reference_head.parameters()))
+    assert not any(p.requires_grad for p in other.reference_head.parameters())
 
 
 def test_nan_stops_the_run_with_the_last_good_state(poses, tools, tmp_path, monkeypatch):
