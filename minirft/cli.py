@@ -154,8 +154,8 @@ def sft(arguments):
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr or (2e-3 if policy.raw is None else 2e-4),
                              image_share=arguments.image_share, see=arguments.see, teacher=arguments.teacher)
     if arguments.vram:
-        setting = _turn_dial(arguments.vram, policy.checkpoint_gradients())  # its prompts are read once an answer in any case
-        config = replace(config, micro_batch=setting.micro_batch * setting.group_size)
+        setting = _turn_dial(arguments.vram, policy.checkpoint_gradients())
+        config = replace(config, micro_batch=2 * setting.micro_batch)  # one answer each, where HyGRPO has several
     album = _album(arguments)
     if album:
         policy.face(album.tokens.shape[1:])

@@ -32,7 +32,7 @@ from .vision import CHANNELS, LANDMARKS
 
 # The language model's linear layers; the vision tower has layers of the same names.
 LORA_LAYERS = r".*\.{}\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-LOGITS_AT_ONCE = 2**27  # numbers; a real vocabulary has 150,000 words
+LOGITS_AT_ONCE = 2**25  # numbers, several times over while they are made; a real vocabulary has 150,000 words
 
 
 class PosePolicy(Checkpoint, Reader, nn.Module):

@@ -1,6 +1,6 @@
 """How much memory does a step of HyGRPO take on models of real dimensions, by each setting of the dial? Counted, without a card.
 
-    python tests/bench/memory.py --size qwen-3b --json FILE   # as much disk as in bf16; about ten minutes a setting, one core
+    python tests/bench/memory.py --size qwen-3b --json FILE   # as much disk as in bf16; some minutes a setting, one core
 
 It is the step itself, on a model of the real class and dimensions loaded in four bits, and every tensor alive is counted, as
 torch.cuda.max_memory_allocated does on a card. Products of matrices are left at zero and weights are whatever is there, since

@@ -5,10 +5,11 @@
     python tests/bench/speed.py --size llava-7b --device cuda --peer --questions 4 --json FILE
 
 The models are of the real classes with random weights, which time and memory do not ask about. Real dimensions run as `--vram 12`
-has it: gradients in checkpoints, one question at once. TRL gets the same text model (LLaVA's, without pictures), prompts, answers
-to each, answer length, LoRA, precision, questions at once and a text reward that costs nothing; it knows no poses, so beside it
-none are asked for, and neither side makes checkpoints or saves memory. The first step of each is left out, of the others the middle
-one is told.
+has it: gradients in checkpoints, four questions at once. TRL gets the same text model (LLaVA's, without pictures), prompts, answers
+to each, answer length, LoRA, precision and a text reward that costs nothing; it knows no poses, so beside it none are asked for, and
+neither side makes checkpoints or saves memory. It has one question of real dimensions at once, which takes it 27 GiB of a LLaVA-7B
+(a row an answer); of ours, which reads a prompt once, `--at-once` says how many: compare where the memory is alike. The first step
+of each is left out, of the others the middle one is told.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from minirft.critics import Critics, give_rewards, rft_loss, weigh
 from minirft.data import Sample, words
 from minirft.files import write_json
 from minirft.head import PoseHead
+from minirft.machine import DIAL
 from minirft.policy import LORA_LAYERS, PosePolicy
 from minirft.runs import make_optimizer
 
@@ -216,12 +218,13 @@ def main():
     parser.add_argument("--peer", action="store_true", help="TRL beside it: small, or a LLaVA")
     parser.add_argument("--questions", type=int, default=2), parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--groups", type=int, nargs="+", default=[8]), parser.add_argument("--poses", type=int, nargs="*", default=[1, 64])
+    parser.add_argument("--at-once", type=int, default=DIAL[12].micro_batch, help="questions in a part of ours, at real dimensions")
     parser.add_argument("--model", help="folder in which a model of real dimensions stays for the next time"), parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     tokenizer, images = (kind.from_pretrained(DATA / "tokenizer") for kind in (AutoTokenizer, AutoImageProcessor))
     asked, rows = questions(tokenizer, arguments.questions, PROMPT), []
     on_card, real = arguments.device == "cuda", arguments.size != "small"
-    at_once = 1 if real else arguments.questions
+    at_once = arguments.at_once if real else arguments.questions
 
     def one(name, measure, **settings):
         if on_card:
@@ -235,7 +238,7 @@ def main():
         if arguments.json:
             card = torch.cuda.get_device_name() if on_card else None
             about = {"size": arguments.size, "card": card, "prompt_tokens": PROMPT, "answer_tokens": ANSWER}
-            write_json(arguments.json, about | {"questions": arguments.questions, "rows": rows} | made_by())
+            write_json(arguments.json, about | {"questions": arguments.questions, "at_once": at_once, "rows": rows} | made_by())
 
     def fresh():
         gc.collect()
@@ -264,7 +267,7 @@ def main():
         del policy
         for group in arguments.groups * arguments.peer:
             model = alone(fresh()) if real else small(tokenizer, causal=True)
-            one("TRL", lambda: theirs(model, tokenizer, asked, group, at_once, arguments.steps), group_size=group, poses_per_answer=None)
+            one("TRL", lambda: theirs(model, tokenizer, asked, group, 1 if real else len(asked), arguments.steps), group_size=group, poses_per_answer=None)
             del model
 
 
