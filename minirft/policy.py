@@ -53,7 +53,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         self.base = name  # the checkpoint that the adapters stand on, or
         self.raw = None  # how to load a model of that name which is no policy: settings of from_backbone
         self.reference_head = None
-        self.cache_gib = None  # for keys and values where no gradient is made; None: as much as it takes
+        self.cache_gib = None  # for what is kept while no gradient is made, keys and values above all; None: as much as it takes
         self._checkpointing = False
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
 
@@ -150,7 +150,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         return self.head.layers[-1].weight.device
 
     def rows_at_once(self, length):
-        """How many answers to read at once where no gradient is made, if each is `length` tokens with its prompt; None: all."""
+        """How many answers to sample at once, if each is `length` tokens with its prompt; None: all."""
         if self.cache_gib is None:
             return None
         text = self.model.config.text_config
@@ -158,12 +158,20 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         kept = 2 * text.num_hidden_layers * text.num_key_value_heads * wide * self.model.lm_head.weight.element_size()  # a token
         return max(1, int(self.cache_gib * 2**30 / (length * kept + 16 * text.vocab_size)))  # and a few rows of logits
 
+    def prompts_at_once(self, length):
+        """How many prompts to read at once where no gradient is made, if each is `length` tokens with all its answers; None: all."""
+        if self.cache_gib is None:
+            return None
+        text = self.model.config.text_config
+        token = (8 * text.hidden_size + 4 * text.intermediate_size) * self.model.lm_head.weight.element_size()  # of one layer at work
+        return max(1, int(self.cache_gib * 2**30 / (length * token)))
+
     def score(self, tokens, *, temperature=1.0):
         """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
         group_size = len(tokens.answer) // len(tokens.prompt)
-        rows = None if torch.is_grad_enabled() else self.rows_at_once(tokens.prompt.shape[1] + tokens.answer.shape[1])
-        if rows is not None and group_size < len(tokens.answer) > rows:
-            parts = [self.score(part, temperature=temperature) for part in tokens.split(max(1, rows // group_size))]
+        some = None if torch.is_grad_enabled() else self.prompts_at_once(tokens.prompt.shape[1] + group_size * tokens.answer.shape[1])
+        if some is not None and len(tokens.prompt) > some:
+            parts = [self.score(part, temperature=temperature) for part in tokens.split(some)]
             return Scores(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Scores)))
         prompt, seen, places = self._embed(tokens)
         before, after = self._positions(tokens, group_size)

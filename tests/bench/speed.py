@@ -14,6 +14,7 @@ of each is left out, of the others the middle one is told.
 
 import argparse
 import gc
+import itertools
 import random
 import resource
 import statistics
@@ -135,7 +136,7 @@ def ours(policy, asked, config, steps, *, posed):
     samples = [Sample(q, "<POSE>", pose if posed else None, task="text" if posed else "talk", caption=q) for q in asked]
     times, take = [], policies._take
     for step in range(steps):
-        spoken = iter(range(ANSWER))
+        spoken = itertools.cycle(range(ANSWER))  # a part of the answers after the other
         if posed:  # a random model would never say <POSE>
             policies._take = lambda *a: torch.full_like(take(*a), policy.pose_id) if next(spoken) == ANSWER // 2 else take(*a)
         marks = [time.perf_counter()]
