@@ -33,7 +33,7 @@ class Dial:
 
 
 DIAL = {8: Dial(224, 4, 2, True, 0.5), 12: Dial(224, 8, 4, True, 1.5), 16: Dial(336, 8, 4, True, 2.0),
-        24: Dial(448, 8, 4, False, 4.0)}  # by GiB of the card
+        24: Dial(448, 8, 2, False, 4.0)}  # by GiB of the card
 # Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower); and
 # GiB that a step of HyGRPO adds at --vram 12, of 512 tokens and 32 in each answer.
 BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63, 1.44), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98, 1.89),

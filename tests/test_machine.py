@@ -12,8 +12,8 @@ from minirft.machine import BASES, DIAL, needs, report, step_down
 def test_each_step_of_the_dial_asks_no_less_of_the_card_than_the_one_below():
     steps = [DIAL[size] for size in sorted(DIAL)]
     for low, high in zip(steps, steps[1:]):
-        assert low.side <= high.side and low.group_size <= high.group_size and low.micro_batch <= high.micro_batch
-        assert low.checkpointing >= high.checkpointing and low.cache_gib <= high.cache_gib
+        assert low.side <= high.side and low.group_size <= high.group_size and low.cache_gib <= high.cache_gib
+        assert low.checkpointing > high.checkpointing or low.micro_batch <= high.micro_batch
     assert list(DIAL) == sorted(DIAL) and min(setting.group_size for setting in steps) >= 2  # of one answer nothing is learnt
     assert all(setting.side % 28 == 0 and setting.side % 32 in (0, 16) for setting in steps)
 

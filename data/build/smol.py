@@ -1,32 +1,84 @@
 r"""How SmolLM2 learnt to pose on a laptop's CPU, sentences alone, from a teacher (SFTConfig.teacher).
 
-    python data/build/smol.py train.npz validation.npz RUN       # an hour and a half on two cores; goes on if it was stopped
-    python data/build/mini_sft.py RUN data/smol-sft              # then in half precision; commit 2d975bf holds it
+    git archive 2d975bf data/smol-sft | tar -x -C OLD            # its first 22,000 sentences, an hour and a half: see that commit
+    python data/build/smol.py OLD/data/smol-sft train.npz validation.npz RUN      # 96,000 more; goes on if it was stopped
+    python data/build/mini_sft.py RUN data/smol-sft              # then in half precision
 
-Four bits, an adapter of rank 8, 22,000 sentences. As `minirft sft --base smol --teacher mini-rft`, but for a rank and settings that
-suit a CPU. Of the run that is told of in the README the schedule's end was moved on the way, from 1,000 steps to 850, 750 and 690.
+What comes out is an adapter to the model in four bits. It is trained on the numbers that the four bits stand for, written out once
+(the same to the last digit, and quicker where memory is not short), of which the lower half of the layers stays as it is by now: no
+gradient goes through them. Batches are of sentences alike in length, so that nothing is padding.
 """
 
+import functools
+import random
 import sys
 from pathlib import Path
 
 import torch
+from bitsandbytes.functional import dequantize_4bit
+from peft.tuners import lora
+from torch import nn
 
-from minirft import load_body
+from minirft import load_body, train
+from minirft.batches import fresh_samples
 from minirft.body import DATA
 from minirft.data import load_poses
 from minirft.policy import PosePolicy
-from minirft.train import SFTConfig, sft
+
+POOL = 64  # batches that are drawn at once, to be cut by length
 
 
-def main(poses, validation, run):
-    policy = PosePolicy.from_backbone("smol")
+class Lora(lora.Linear):
+    """peft's layer in the precision of what it is given: half of the casts, and one addition less."""
+
+    def forward(self, x):
+        name, = self.active_adapters
+        out, within = self.base_layer(x), nn.functional.linear(x, self.lora_A[name].weight.to(x))
+        outer = self.lora_B[name].weight.to(x).t()
+        return torch.addmm(out.flatten(0, -2), within.flatten(0, -2), outer, alpha=self.scaling[name]).view(out.shape)
+
+
+def load(folder):
+    """A policy ready to be trained so."""
+    policy = PosePolicy.from_pretrained(folder)
     policy.model.set_attn_implementation("eager")  # of so short rows a CPU makes the gradient faster than by torch's fused kernel
-    policy.add_lora("sft", rank=8)
-    config = SFTConfig(steps=690, batch_size=32, micro_batch=8, lr=1e-3, warmup=50, teacher="mini-rft", save_every=25)
+    for layer in policy.model.modules():
+        if isinstance(layer, lora.bnb.Linear4bit):
+            packed, layer.base_layer = layer.base_layer.weight, nn.Linear(layer.in_features, layer.out_features, bias=False, dtype=torch.bfloat16)
+            layer.base_layer.weight = nn.Parameter(dequantize_4bit(packed.data, packed.quant_state).bfloat16(), requires_grad=False)
+            layer.__class__ = Lora
+    layers = policy.backbone.language.layers
+    policy.backbone.language.embed_tokens.requires_grad_(False), layers[: len(layers) // 2].requires_grad_(False)
+    for layer in layers:
+        layer.forward = torch.compile(layer.forward, dynamic=True)
+    policy.projector.requires_grad_(False)
+    return policy
+
+
+@functools.lru_cache(1)
+def pool(policy, poses, body, weights, count, config, number):
+    """POOL batches drawn at once: sentences and answers alike in length in each, the batches in any order."""
+    def length(sample):
+        return len(policy.tokenizer.tokenize(sample.answer)), len(policy.tokenizer.tokenize(sample.question))
+
+    drawn = sorted(fresh_samples(poses, body, weights, POOL * count, config, number), key=length)
+    batches = [drawn[i : i + count] for i in range(0, len(drawn), count)]
+    random.Random(f"{config.seed}/{number}").shuffle(batches)
+    return batches
+
+
+def alike(policy, poses, body, weights, count, config, step, *_):
+    """In place of train's fresh_samples: one batch of a pool."""
+    return pool(policy, poses, body, weights, count, config, step // POOL)[step % POOL]
+
+
+def main(base, poses, validation, run):
+    policy = load(base)
+    train.fresh_samples = functools.partial(alike, policy)
+    config = train.SFTConfig(steps=3000, batch_size=32, lr=1e-3, warmup=100, teacher="mini-rft", save_every=100, seed=1)
     poses = torch.cat([load_poses(poses).pose, load_poses(DATA / "rare.npz").pose])
-    sft(policy, poses, config, body=load_body(), out=run, validation=load_poses(validation).pose,
-        resume=(Path(run) / "last").exists())
+    train.sft(policy, poses, config, body=load_body(), out=run, validation=load_poses(validation).pose,
+              resume=(Path(run) / "last").exists())
 
 
 if __name__ == "__main__":
