@@ -1,7 +1,7 @@
 """What this machine has, which model fits on it, and the one dial that makes it fit: gigabytes of video memory.
 
-What bases need is counted on models of their size with no weights of worth (tests/bench/memory.py). On a card one was measured: tensors
-of 5.2 GiB for Qwen2.5-VL-3B, where 5.05 were counted.
+What bases need is counted on models of their size with no weights of worth (tests/bench/memory.py). On a card one was measured, when
+it took one question at a time: tensors of 5.2 GiB for Qwen2.5-VL-3B, where 5.05 were counted.
 """
 
 import platform
@@ -35,9 +35,9 @@ class Dial:
 DIAL = {8: Dial(224, 4, 2, True, 0.5), 12: Dial(224, 8, 4, True, 1.5), 16: Dial(336, 8, 4, True, 2.0),
         24: Dial(448, 8, 2, False, 4.0)}  # by GiB of the card
 # Billions of numbers: the language model's layers, which four bits are for, and what stays in bf16 (embeddings, vision tower); and
-# GiB that a step of HyGRPO adds at --vram 12, of 512 tokens and 32 in each answer.
-BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63, 1.44), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98, 1.89),
-         "llava-hf/llava-1.5-7b-hf": (6.48, 0.58, 2.85), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76, 2.90)}
+# GiB that a step of HyGRPO adds at --vram 12, of 512 tokens and 32 in each answer, or a look at 64 pictures, if that is more.
+BASES = {"HuggingFaceTB/SmolVLM2-2.2B-Instruct": (1.61, 0.63, 1.44), "Qwen/Qwen2.5-VL-3B-Instruct": (2.77, 0.98, 1.42),
+         "llava-hf/llava-1.5-7b-hf": (6.48, 0.58, 2.15), "Qwen/Qwen2.5-VL-7B-Instruct": (6.53, 1.76, 2.21)}
 CUDA = 0.5  # GiB that it takes for itself
 NF4_BITS = 4.127  # a number, its block's scale quantised too
 

@@ -256,7 +256,8 @@ plt.show()
 # ## What fits on which card
 #
 # The weights, a step of HyGRPO at `--vram 12`, and half a GiB for CUDA. Counted on models of these sizes with nothing learnt
-# (`tests/bench/memory.py`), not measured. One was, on an H100: 5.2 GiB of tensors for Qwen2.5-VL-3B, where the count says 5.05.
+# (`tests/bench/memory.py`), not measured. One was, on an H100, when it took one question at a time: 5.2 GiB of tensors for
+# Qwen2.5-VL-3B, where 5.05 had been counted.
 
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 2.6))
