@@ -42,6 +42,7 @@ class Checkpoint:
             shipped = ", ".join(sorted(p.parent.name for p in DATA.glob("*/policy.json"))) or "none"
             raise InputError(f"{name_or_path}: neither a checkpoint folder nor a model that ships with minirft "
                              f"({shipped})")
+        policy = None
         try:
             about = json.loads((folder / "policy.json").read_text())
             if "adapters" in about:
@@ -68,7 +69,8 @@ class Checkpoint:
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a damaged file makes the libraries raise
-            raise InputError(f"{folder}: not a complete checkpoint: {in_short(error)}") from None
+            trouble = "its base cannot be had" if policy is None and isinstance(error, InputError) else "not a complete checkpoint"
+            raise InputError(f"{folder}: {trouble}: {in_short(error)}") from None
         return policy.to(device).eval()
 
     def _load_adapters(self, folder, names):

