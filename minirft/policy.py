@@ -167,7 +167,8 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         return max(1, int(self.cache_gib * 2**30 / (length * token)))
 
     def score(self, tokens, *, temperature=1.0):
-        """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores."""
+        """Log-probabilities of the answers' tokens and the Gaussians at their <POSE>, with gradients: Scores. A prompt is read once,
+        in one row with its answers."""
         group_size = len(tokens.answer) // len(tokens.prompt)
         some = None if torch.is_grad_enabled() else self.prompts_at_once(tokens.prompt.shape[1] + group_size * tokens.answer.shape[1])
         if some is not None and len(tokens.prompt) > some:
