@@ -10,7 +10,6 @@ gradient goes through them. Batches are of sentences alike in length, so that no
 Of the run that ships the schedule's end was moved on the way, from 3,500 steps to 1,700 and 1,300.
 """
 
-import functools
 import random
 import sys
 from pathlib import Path
@@ -56,26 +55,30 @@ def load(folder):
     return policy
 
 
-@functools.lru_cache(1)
-def pool(policy, poses, body, weights, count, config, number):
-    """POOL batches drawn at once: sentences and answers alike in length in each, the batches in any order."""
+def alike(policy):
+    """A function in place of train's fresh_samples, whose batches are of sentences and answers alike in length: POOL of them are
+    drawn at once, cut, and given in any order."""
     def length(sample):
         return len(policy.tokenizer.tokenize(sample.answer)), len(policy.tokenizer.tokenize(sample.question))
 
-    drawn = sorted(fresh_samples(poses, body, weights, POOL * count, config, number), key=length)
-    batches = [drawn[i : i + count] for i in range(0, len(drawn), count)]
-    random.Random(f"{config.seed}/{number}").shuffle(batches)
-    return batches
+    kept = {}
 
+    def batch(poses, body, weights, count, config, step, *_):
+        number = step // POOL
+        if number not in kept:
+            drawn = sorted(fresh_samples(poses, body, weights, POOL * count, config, number), key=length)
+            cut = [drawn[i : i + count] for i in range(0, len(drawn), count)]
+            random.Random(f"{config.seed}/{number}").shuffle(cut)
+            kept.clear()
+            kept[number] = cut
+        return kept[number][step % POOL]
 
-def alike(policy, poses, body, weights, count, config, step, *_):
-    """In place of train's fresh_samples: one batch of a pool."""
-    return pool(policy, poses, body, weights, count, config, step // POOL)[step % POOL]
+    return batch
 
 
 def main(base, poses, validation, run):
     policy = load(base)
-    train.fresh_samples = functools.partial(alike, policy)
+    train.fresh_samples = alike(policy)
     config = train.SFTConfig(steps=1300, batch_size=32, lr=1e-3, warmup=100, teacher="mini-rft", save_every=100, seed=1)
     poses = torch.cat([load_poses(poses).pose, load_poses(DATA / "rare.npz").pose])
     train.sft(policy, poses, config, body=load_body(), out=run, validation=load_poses(validation).pose,
