@@ -155,7 +155,7 @@ def sft(arguments):
                              image_share=arguments.image_share, see=arguments.see, teacher=arguments.teacher)
     if arguments.vram:
         setting = _turn_dial(arguments.vram, policy.checkpoint_gradients())
-        config = replace(config, micro_batch=setting.group_size)  # HyGRPO has so many answers at least, of which gradients are made at once
+        config = replace(config, micro_batch=setting.group_size)  # HyGRPO has at least as many answers at once
     album = _album(arguments)
     if album:
         policy.face(album.tokens.shape[1:])

@@ -163,7 +163,7 @@ def test_what_room_there_is_for_the_cache_changes_nothing(policy):
     with torch.no_grad():
         scores = policy.score(whole)
     policy.cache_gib = 1e-9
-    assert policy.rows_at_once(100) == 1
+    assert policy.rows_at_once(100) == policy.prompts_at_once(100) == 1
     parts = drawn()
     assert torch.equal(parts.answer, whole.answer) and torch.equal(parts.scores.has_pose, whole.scores.has_pose)
     assert torch.allclose(parts.scores.text_logp, whole.scores.text_logp, atol=1e-4)

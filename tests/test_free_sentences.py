@@ -4,9 +4,10 @@ A guard against getting worse, no held-out test: the training grammar can say ab
 and they were looked at while the model was made.
 
 Each line: a sentence = the statements that must hold, all of them; a|b where either will do. Run this file as a script
-to see every line's verdict: python tests/test_free_sentences.py [model].
+to see every line's verdict, python tests/test_free_sentences.py [model], or two models side by side: ... model model.
 """
 
+import math
 import sys
 
 import pytest
@@ -158,11 +159,25 @@ def test_most_free_sentences_mean_what_they_say():
     assert len(failed) <= len(LINES) // 4, failed
 
 
+def sign_test(wins, losses):
+    """The chance of so uneven a split or one more uneven, if either side were as likely: two-sided."""
+    tosses = wins + losses
+    return min(1.0, 2 * sum(math.comb(tosses, k) for k in range(max(wins, losses), tosses + 1)) / 2**tosses)
+
+
+def test_an_even_split_is_no_evidence_and_twelve_to_two_is():
+    assert sign_test(3, 3) == sign_test(0, 0) == 1 and sign_test(12, 2) == sign_test(2, 12) == pytest.approx(0.0129, abs=1e-4)
+
+
 if __name__ == "__main__":
-    asked = PosePolicy.from_pretrained(*sys.argv[1:] or ["mini-sft"])
     for title, lines in (("free", LINES), ("strange words", STRANGE_LINES)):
-        results, by_chance = verdicts(asked, lines)
-        for sentence, unmet in results:
-            print(f"{'ok  ' if not unmet else 'FAIL'} {sentence} {' '.join(unmet)}")
-        print(f"{title}: {sum(not unmet for _, unmet in results)} of {len(results)}; another sentence's pose would do for "
-              f"{by_chance * len(results):.1f}")
+        held = []
+        for name in sys.argv[1:] or ["mini-sft"]:
+            results, by_chance = verdicts(PosePolicy.from_pretrained(name), lines)
+            held.append([not unmet for _, unmet in results])
+            for sentence, unmet in results:
+                print(f"{'ok  ' if not unmet else 'FAIL'} {sentence} {' '.join(unmet)}")
+            print(f"{title}, {name}: {sum(held[-1])} of {len(results)}; another sentence's pose would do for {by_chance * len(results):.1f}")
+        if len(held) == 2:
+            wins, losses = (sum(a > b for a, b in zip(*pair)) for pair in (held, held[::-1]))
+            print(f"{title}: with the first alone {wins}, with the second alone {losses}, sign test p = {sign_test(wins, losses):.3f}")
