@@ -68,7 +68,7 @@ class Body:
         rest = self.rest.to(pose)
         if betas is not None:
             by_shape = self._rest_by_shape[..., : betas.shape[-1]].to(pose)
-            rest = rest + torch.einsum("jcb,...b->...jc", by_shape, betas)
+            rest = rest + torch.einsum("jcb,...b->...jc", by_shape, betas.to(pose))
         turned, placed = [pose[..., 0, :, :]], [rest[..., 0, :].expand(*pose.shape[:-3], 3)]
         for j, parent in enumerate(PARENTS[1:], start=1):
             offset = (rest[..., j, :] - rest[..., parent, :])[..., None]

@@ -17,7 +17,8 @@ from .vision import crop_person
 
 # ImageNet's, which these networks take off the colours and divide them by.
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
-HEIGHT, WIDTH, PATCH, HEAD = 256, 192, 16, 80  # pixels; numbers a head of attention
+HEIGHT, WIDTH, PATCH = 256, 192, 16  # pixels
+HEADS = {384: 12, 768: 12, 1024: 16, 1280: 16}  # of attention, by width: ViTPose-S, -B, -L, -H
 # What ViTPose's authors call the parts of the network, and what transformers does.
 PARTS = {"pos_embed": "embeddings.position_embeddings", "patch_embed.proj": "embeddings.patch_embeddings.projection",
          "blocks.": "encoder.layer.", "norm1": "layernorm_before", "norm2": "layernorm_after",
@@ -33,7 +34,7 @@ class ViTEncoder:
         try:
             width, depth = weights["pos_embed"].shape[-1], 1 + max(int(k.split(".")[1]) for k in weights if k.startswith("blocks."))
             config = VitPoseBackboneConfig(image_size=(HEIGHT, WIDTH), patch_size=(PATCH, PATCH), hidden_size=width,
-                                           num_hidden_layers=depth, num_attention_heads=max(1, width // HEAD), layer_norm_eps=1e-6,
+                                           num_hidden_layers=depth, num_attention_heads=HEADS.get(width, max(1, width // 80)), layer_norm_eps=1e-6,
                                            mlp_ratio=weights["blocks.0.mlp.fc1.weight"].shape[0] // width, qkv_bias=True)
             self._network = VitPoseBackbone(config).eval().requires_grad_(False)
             self._network.load_state_dict(_renamed(weights))

@@ -18,6 +18,18 @@ from minirft.errors import InputError, in_short
 KINDS = {"float": "fiu", "int": "iu", "str": "U", "bool": "b"}  # numpy's dtype kinds that a reader takes for each
 
 
+def walk(root):
+    """The folders below a folder, to any depth, links followed, itself the first: pairs of one and its files' names, sorted."""
+    seen = set()
+    for folder, below, names in os.walk(os.path.abspath(root), followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:  # a link may lead up
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
+        yield Path(folder), sorted(names)
+
+
 @contextmanager
 def write_atomic(path):
     """Write a file beside `path` and move it there once the block ends well: what stood there stays whole until then.

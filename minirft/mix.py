@@ -1,5 +1,6 @@
 """Learning from the field's datasets: what of them a policy can use, mixed into what is made up."""
 
+import warnings
 from collections import defaultdict
 
 from .data import POSE
@@ -34,6 +35,12 @@ class Mix:
             self.tasks[sample.task].append(sample)
 
     def draw(self, count, rng):
-        """On average `share` of `count` samples, pictures opened."""
-        taken = sum(rng.random() < self.share for _ in range(count))
-        return [self.eyes.look(rng.choice(self.tasks[rng.choice(sorted(self.tasks))])) for _ in range(taken)]
+        """On average `share` of `count` samples, pictures opened; one that cannot be is left out, with a warning."""
+        taken, drawn = sum(rng.random() < self.share for _ in range(count)), []
+        for _ in range(taken):
+            sample = rng.choice(self.tasks[rng.choice(sorted(self.tasks))])
+            try:
+                drawn.append(self.eyes.look(sample))
+            except InputError as error:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+        return drawn

@@ -120,6 +120,8 @@ def _bvh_skeleton(words):
         raise ValueError(f"cut in half: it ends in the hierarchy, after joint {names[-1] if names else 0}") from None
     except (IndexError, TypeError):
         raise ValueError("its hierarchy's braces do not match") from None
+    if None in parents:
+        raise ValueError("in its hierarchy a joint hangs on an End Site")
     if stack or not names:
         raise ValueError(f"cut in half: its hierarchy ends with {len(stack)} braces open")
     return Skeleton(tuple(names), tuple(parents), np.array(offsets), np.array(ends)), channels
@@ -158,7 +160,7 @@ def read_amc(path):
 def _asf_beside(path):
     """The .asf of an .amc file: the only one in its folder, or the one named like its subject (09_01.amc: 09.asf)."""
     subject = path.stem.rsplit("_", 1)[0]
-    found = [file for file in sorted(path.resolve().parent.iterdir()) if file.suffix.lower() == ".asf"]
+    found = [file for file in sorted(path.absolute().parent.iterdir()) if file.suffix.lower() == ".asf"]
     named = [file for file in found if file.stem in (path.stem, subject)]
     if len(found) != 1 and len(named) != 1:
         there = f"there are {', '.join(file.name for file in found)}" if found else "there is none"

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from minirft import amass
 from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, canonical_yaw, load_body, to_axis_angle
 from minirft.errors import InputError
+from minirft.files import walk
 from minirft.mocap import read_amc, read_bvh, read_text
 
 SUFFIXES = (".bvh", ".amc")
@@ -59,7 +60,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
         rows, file_fps = amass.read_sequence(path)
         if not np.isfinite(rows[:, :66]).all() or not (fps or file_fps):
             raise InputError(f"{path}: holds NaN or infinite angles, or not how many frames a second it has (--fps)")
-        subject = "/".join(path.resolve().parts[-3:-1])  # subjects of two subsets may be called alike
+        subject = "/".join(path.absolute().parts[-3:-1])  # subjects of two subsets may be called alike
         return Motion(amass.to_pose(rows), np.arange(len(rows)), fps or file_fps, path.stem, subject)
     body = body or load_body()
     try:
@@ -72,7 +73,7 @@ def read_motion(path, *, fps=None, names=None, body=None):
         pose = retarget(skeleton, local[first:], sources, body=body, rest_bones=rest_bones)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    return Motion(pose, np.arange(first, len(local)), float(fps), path.stem, path.resolve().parent.name)
+    return Motion(pose, np.arange(first, len(local)), float(fps), path.stem, path.absolute().parent.name)
 
 
 def read_names(path):
@@ -128,7 +129,8 @@ def _files(path):
         raise InputError(f"{path}: no such file or folder")
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.name.lower().endswith((*SUFFIXES, amass.SEQUENCE, amass.REFIT)))
+    files = sorted(folder / name for folder, names in walk(path) for name in names
+                   if name.lower().endswith((*SUFFIXES, amass.SEQUENCE, amass.REFIT)))
     if not files:
         raise InputError(f"{path}: no {' or '.join(SUFFIXES)} file, nor AMASS's *{amass.SEQUENCE}, in this folder or below")
     return files

@@ -156,7 +156,9 @@ def read_own(disk):
             if not path.is_file():
                 raise InputError("no file, but a pipe or a link that leads nowhere")
             text = path.read_text(encoding="utf-8-sig", errors="replace")
-        for n, line in enumerate(text.splitlines(), 1):
+        for n, line in enumerate(text.rstrip("\n").split("\n"), 1):  # splitlines cuts at signs that a sentence may hold
+            if not line.strip():
+                continue
             with found.noting(f"line {n}"):
                 row = json.loads(line)
                 question, box, photo = row["question"], (), None
@@ -166,6 +168,8 @@ def read_own(disk):
                     raise InputError(f"question and answer are sentences; with a pose the answer says {POSE} once, without one never")
                 if any("\ud800" <= c <= "\udfff" for c in question + answer):
                     raise InputError("question or answer holds half a letter (\\ud800 to \\udfff), which is no text")
+                if "box" in row and "image" not in row:
+                    raise InputError("a box without an image")
                 if "box" in row:
                     x, y, width, height = _numbers(row["box"], 4).tolist()
                     box = (x + width / 2, y + height / 2), max(width, height)

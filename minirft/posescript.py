@@ -117,7 +117,7 @@ def read_posefix(disk):
                         if len({frames.sequence[p] for p in pair[i]}) == 1:  # its yaw is part of the change
                             pose[0] = upright[first, 0] @ frames.pose[first, 0].T @ frames.pose[second, 0]
                         before = captions.describe(true[first], rng, count=4).text
-                        found.samples += [Sample(f"{before} {text}", rng.choice(ANSWERS), pose, caption=text, key=i)
+                        found.samples += [Sample(f"{before} {text}", rng.choice(ANSWERS), pose, key=i)  # a change describes no pose
                                           for text in _sentences(texts[i])]
                 yield found
 

@@ -18,6 +18,7 @@ import numpy as np
 from . import amass
 from .body import DATA
 from .errors import InputError, in_short
+from .files import walk
 
 _PUBLISHED = json.loads((DATA / "published.json").read_text(encoding="utf-8"))
 DATASETS = _PUBLISHED["datasets"]  # what of each to get from where
@@ -71,15 +72,10 @@ class Disk:
     """The json, jsonl, npy and npz files of a folder and its folders, to any depth, links followed. Raises InputError for none."""
 
     def __init__(self, root):
-        self.files, self.folders, seen = [], [], set()
-        for folder, below, names in os.walk(os.path.abspath(root), followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:  # a link may lead up
-                below.clear()
-                continue
-            seen.add(real)
-            below.sort()
-            self.folders.append(Path(folder))
-            self.files += [Path(folder, n) for n in sorted(names) if n.lower().endswith((".json", ".jsonl", ".npy", ".npz"))]
+        self.files, self.folders = [], []
+        for folder, names in walk(root):
+            self.folders.append(folder)
+            self.files += [folder / name for name in names if name.lower().endswith((".json", ".jsonl", ".npy", ".npz"))]
         if not self.folders:
             raise InputError(f"{root}: no such folder; give the one that holds the datasets")
 
@@ -94,12 +90,15 @@ class Disk:
 
     def pictures(self, names):
         """Paths of pictures named from some folder on, None for what is not there. Some of the names tell which folder it is."""
-        for name in names[:: max(1, len(names) // 20)]:
-            parts = Path(name).parts
-            for skip in range(len(parts)):  # "3DPW/imageFiles/..." where the user has imageFiles
-                for folder in self.folders:
-                    if _within(folder, parts[skip:]):
-                        return [_within(folder, Path(other).parts[skip:]) for other in names]
+        parts = [Path(name).parts for name in names]
+        for skip in range(max(map(len, parts), default=0)):  # "3DPW/imageFiles/..." where the user has imageFiles
+            short = [rest[skip:] for rest in parts]
+            if len(set(short)) < len(set(parts)):
+                break  # two pictures would be called alike
+            some = [rest for rest in short[:: max(1, len(short) // 20)] if rest]
+            for folder in self.folders:
+                if any(_within(folder, rest) for rest in some):
+                    return [_within(folder, rest) for rest in short]
         return [None] * len(names)
 
 

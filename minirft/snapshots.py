@@ -254,7 +254,7 @@ def make_album(body, poses, folder, *, count, seed=0, encoder=None, progress=Tru
     """Photographs of at least `count` bodies, put together from poses (M, 24, 3, 3), in whole files of `part` in a folder.
 
     A file depends on seed and number alone, and those that are there are left alone: what was stopped goes on. Raises
-    InputError for a folder that was begun with another seed or other poses.
+    InputError for a folder that was begun with another seed or another number of poses.
     """
     blazepose, folder = BlazePose(), Path(folder)
     about = {"seed": seed, "part": part, "poses": len(poses), "encoder": getattr(encoder, "name", None)}

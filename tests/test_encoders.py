@@ -96,3 +96,11 @@ def test_what_is_no_backbone_is_refused_and_nothing_in_it_is_run(tmp_path, capsy
                  "stop.pt", "list.pt", "numbers.pt", "shapeless.pt", "narrow.pt"):
         with pytest.raises(InputError, match=name):
             ViTEncoder(tmp_path / name)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(384, 12), (768, 12), (1024, 16), (1280, 16)])
+def test_each_size_of_vitpose_has_its_own_number_of_heads(monkeypatch, tmp_path, width, heads):
+    monkeypatch.setitem(globals(), "WIDTH", width)
+    save_file(weights(depth=1), tmp_path / "vit.safetensors")
+    encoder = ViTEncoder(tmp_path / "vit.safetensors")
+    assert encoder.shape == (192, width) and encoder._network.config.num_attention_heads == heads

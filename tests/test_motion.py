@@ -231,6 +231,15 @@ def test_downsampling_keeps_the_place_in_the_file(tmp_path):
     )
 
 
+def test_links_to_folders_and_files_are_followed_and_name_the_subject(tmp_path):
+    (tmp_path / "store").mkdir(), (tmp_path / "motion" / "two").mkdir(parents=True)
+    write_bvh(tmp_path / "store" / "clip.bvh")
+    (tmp_path / "motion" / "one").symlink_to(tmp_path / "store", target_is_directory=True)
+    (tmp_path / "motion" / "two" / "clip.bvh").symlink_to(tmp_path / "store" / "clip.bvh")
+    arrays, failed = read_folder(tmp_path / "motion")
+    assert not failed and sorted(set(arrays["subject"])) == ["one", "two"]
+
+
 def test_near_duplicates_are_dropped_against_the_last_kept(tmp_path, monkeypatch):
     rows = np.repeat(random_rows(3), 4, axis=0) + np.random.default_rng(1).normal(
         0, 0.01, (12, random_rows(1).shape[1])
@@ -375,6 +384,7 @@ BVH_FAULTS = {
     "not a BVH": (lambda t: "solid cube\n", "no HIERARCHY"),
     "cut in the hierarchy": (lambda t: t[: t.index("LeftLeg") + 40], "cut in half"),
     "cut in an offset": (lambda t: t[: t.index("LeftLeg") + 30], "cut in half"),
+    "a joint in an End Site": (lambda t: re.sub(r"(End Site\s*\{)", r"\1 JOINT x { OFFSET 0 0 0 CHANNELS 0 }", t, count=1), "hangs on an End Site"),
     "cut before MOTION": (lambda t: t[: t.index("MOTION")], "before MOTION"),
     "cut in the header": (lambda t: t[: t.index("Frame Time")], "Frame Time"),
     "cut between frames": (lambda t: "\n".join(t.splitlines()[:-2]), "5 frames, 3 lines"),

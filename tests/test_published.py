@@ -313,8 +313,9 @@ def test_a_pair_of_posefix_is_told_in_words_then_changed(tmp_path):
     posefix(tmp_path)
     got = found(tmp_path, "PoseFix")
     sample, = got["PoseFix, human texts", "test"].samples
-    assert sample.caption == "Lower your arms." and sample.question.endswith(" Lower your arms.") and len(sample.question) > 25
-    assert [s.caption for s in got["PoseFix, human texts", "train"].samples] == ["Turn left.", "Make a left turn."]
+    assert sample.caption == "" and sample.question.endswith(" Lower your arms.") and len(sample.question) > 25
+    told = [s.question for s in got["PoseFix, human texts", "train"].samples]
+    assert [question.endswith(end) for question, end in zip(told, (" Turn left.", " Make a left turn."), strict=True)] == [True, True]
     frames = {s.key: s.pose for s in found(tmp_path, "PoseScript")["PoseScript V2, automatic texts", "val"].samples}
     torch.testing.assert_close(sample.pose, frames["1"])  # the second pose of pair 0
     assert all(f.whole for f in got.values())
@@ -421,6 +422,15 @@ def test_rows_with_nan_and_pictures_that_are_absent_are_told_one_by_one(tmp_path
     assert [s.key for s in got.samples] == ["1, downtown_walking_00/image_00001.jpg"]
     assert [list(kind.values()) for kind in (got.unreadable, got.missing)] == [
         [["row 0, downtown_walking_00/image_00000.jpg"]], [["row 2, downtown_walking_00/image_00002.jpg"]]]
+
+
+def test_of_a_sequence_that_is_absent_no_other_sequences_pictures_are_taken(tmp_path):
+    names = [f"imageFiles/{sequence}/image_{i:05d}.jpg" for sequence in ("a_walk", "b_walk", "c_walk") for i in range(3)]
+    for name in names[3:]:
+        picture(tmp_path / name)
+    for root in (tmp_path, tmp_path / "imageFiles"):
+        found_at = published.Disk(root).pictures(names)
+        assert found_at == [None] * 3 + [tmp_path / name for name in names[3:]]
 
 
 def test_a_name_that_no_file_can_have_is_a_picture_that_is_absent(tmp_path):
@@ -581,6 +591,12 @@ def test_lines_that_are_in_no_file_are_told_and_the_check_goes_on(tmp_path, make
 
 # The check, and learning from it all.
 
+def test_a_line_may_hold_signs_that_end_lines_elsewhere(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"question": "One\u2028two\u0085three?", "answer": "Hi."}\r\n\n{"question": "Hello?", "answer": "Hi."}\n', encoding="utf-8")
+    mine = found(tmp_path)["your own", "train"]
+    assert mine.whole and [s.key for s in mine.samples] == ["mine.jsonl, line 1", "mine.jsonl, line 3"]
+
+
 def test_the_check_of_a_whole_folder_says_what_is_there_and_what_else_there_is(tmp_path, capsys):
     posescript_v2(tmp_path)
     threedpw(tmp_path, people())
@@ -660,6 +676,16 @@ def test_a_mix_draws_its_share_and_every_task_equally_often(tmp_path):
     talk = sum(s.task == "talk" for part in drawn for s in part) / sum(map(len, drawn))
     assert 0.4 < talk < 0.6  # one of eight samples, one of two tasks
     assert drawn[3] == mix.draw(40, random.Random(3))
+
+
+def test_a_picture_that_cannot_be_opened_is_left_out_of_a_batch_with_a_warning(tmp_path):
+    threedpw(tmp_path, people(), "3dpw_train.npz")
+    samples, _ = to_learn(tmp_path, see="pixels")
+    path = samples[1].picture.path
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.warns(UserWarning, match=f"left out: .*{path.name}"):
+        drawn = Mix(samples, 1.0, Eyes("pixels")).draw(24, random.Random(0))
+    assert 0 < len(drawn) < 24 and all(s.picture.pixels is not None for s in drawn)
 
 
 def test_a_batch_holds_ready_samples_beside_generated_ones_the_same_for_a_seed(tmp_path):
