@@ -36,6 +36,7 @@ def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None, f
             part = sentences[i : i + size]
             std = policy.gaussian(part)[1].cpu().nan_to_num(0.1)
             pose[i : i + size] = refine_to_words(body, pose[i : i + size], std, part, panel, prior, seed=seed + i)
+        log_prob = torch.full_like(log_prob, torch.nan)  # it was the drawn poses'
     save_poses(out / "poses.npz", body, pose, answers, log_prob, sentences, frame="canonical")
     return pose, answers
 
@@ -71,7 +72,7 @@ def pose_person(policy, photo, person, question=SHOWN[0], *, body, seed=0, n=1, 
 
     photo: a PIL image; person: of BlazePose. best_of: of so many poses the n nearest to the landmarks seen. fit: move each to
     where it agrees with these. encoder: of encoders.py, where the policy was taught with one.
-    Returns poses (1, n, 24, 3, 3), one list of n answers and their log_prob (1, n), as policy.generate does.
+    Returns poses (1, n, 24, 3, 3), one list of n answers and their log_prob (1, n), as policy.generate does; NaN once moved.
     """
     features = encoder(photo, person) if encoder else tokens(person)
     shown = [to_picture(crop_person(photo, person), features, policy.must_see())]
@@ -83,6 +84,7 @@ def pose_person(policy, photo, person, question=SHOWN[0], *, body, seed=0, n=1, 
     if fit:
         std = policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
         pose = refine(body, pose, std.nan_to_num(0.1)[:, None], person)  # NaN stays NaN
+        log_prob = torch.full_like(log_prob, torch.nan)  # it was the drawn pose's
     return pose, answers, log_prob
 
 

@@ -50,11 +50,9 @@ class Checkpoint:
                 policy = cls.from_pretrained(about["base"]) if raw is None else cls.from_backbone(about["base"], **raw, device=device)
                 policy.face(tuple(about["features"]))
                 policy._load_adapters(folder, about["adapters"])
-                if raw is not None:
-                    policy.projector.requires_grad_(len(about["adapters"]) == 1)
+                if (folder / "projector.safetensors").exists():  # else it sees as its base does
+                    _load(policy.projector, folder / "projector.safetensors")
                     policy.sees = about["sees"]
-                    if policy.sees is not None:  # else it is as face() leaves it
-                        _load(policy.projector, folder / "projector.safetensors")
             else:
                 tokenizer = AutoTokenizer.from_pretrained(folder)
                 with quiet():
@@ -78,7 +76,10 @@ class Checkpoint:
 
         from .rows import beside
 
-        base_head = copy.deepcopy(self.head)
+        reference = load_file(folder / "reference_head.safetensors")
+        same = all(torch.equal(value.to(reference[key].dtype), reference[key]) for key, value in self.head.state_dict().items())
+        if len(names) == 1 and self.raw is None and not same:
+            raise InputError(f"its base {self.base} is not the model that it was trained from")
         for name in names:
             if not (folder / name / "adapter_model.safetensors").is_file():  # peft would look for it on the hub
                 raise InputError(f"{name}/adapter_model.safetensors is missing")
@@ -90,9 +91,6 @@ class Checkpoint:
         self._peft[0].set_adapter(names[-1])
         self.reference_head = _load(copy.deepcopy(self.head), folder / "reference_head.safetensors").requires_grad_(False)
         _load(self.head, folder / "head.safetensors")
-        stored = zip(base_head.parameters(), self.reference_head.parameters())
-        if len(names) == 1 and self.raw is None and not all(torch.equal(a, b) for a, b in stored):
-            raise InputError(f"its base {self.base} is not the model that it was trained from")
 
     def restore(self, folder):
         """Take the weights of a checkpoint of this very policy, trained further; its base is not loaded a second time."""
@@ -104,7 +102,7 @@ class Checkpoint:
         for name in self.adapters:
             set_peft_model_state_dict(self._peft[0], load_file(folder / name / "adapter_model.safetensors"), adapter_name=name)
         _load(self.head, folder / "head.safetensors"), _load(self.reference_head, folder / "reference_head.safetensors")
-        if self.raw is not None and self.sees is not None:
+        if (folder / "projector.safetensors").exists():
             _load(self.projector, folder / "projector.safetensors")
 
     def save_pretrained(self, folder, *, dtype=None):
@@ -121,7 +119,7 @@ class Checkpoint:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(cast(self.head.state_dict()), folder / "head.safetensors")
-            if not self._peft or self.raw is not None and self.sees is not None:
+            if not self._peft or self.sees is not None:
                 save_file(cast(self.projector.state_dict()), folder / "projector.safetensors")
             if self._peft:
                 from peft import get_peft_model_state_dict
@@ -156,10 +154,12 @@ def _load(module, path):
 @contextlib.contextmanager
 def quiet():
     """No progress bars of transformers' own for a model of five megabytes, nor what peft's calls into it bring up."""
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        logging.enable_progress_bar()
+        if shown:
+            logging.enable_progress_bar()

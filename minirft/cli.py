@@ -150,6 +150,7 @@ def sft(arguments):
                                           seed=arguments.seed)
     else:
         policy = PosePolicy.from_pretrained(arguments.base, device=arguments.device)
+        arguments.vram = arguments.vram or (None if policy.raw is None else 12)
     encoder = _encoder(arguments)
     config = train.SFTConfig(steps=arguments.steps, seed=arguments.seed, lr=arguments.lr or (2e-3 if policy.raw is None else 2e-4),
                              image_share=arguments.image_share, see=arguments.see, teacher=arguments.teacher)

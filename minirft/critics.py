@@ -104,6 +104,8 @@ def give_rewards(rollout, answers, samples, critics):
     named = {"semantic": rewards.semantic_alignment(text, critics.reward_model.embed_pose(pose, joints)),
              "verifiable": rewards.verifiable(captions.holds(joints), [s.statements for s in rows], counted=counted),
              "plausible": rewards.plausibility(critics.prior.score(pose))}
+    told = torch.tensor([bool(s.caption) for s in rows], dtype=torch.bool, device=pose.device)
+    named["semantic"] = named["semantic"].masked_fill(~told[:, None], 0.0)  # of what no sentence describes there is no likeness
     seen = torch.tensor([s.task == "image" for s in rows], dtype=torch.bool, device=pose.device)
     if seen.any():  # a pose as a camera sees it: no sentence, no upright
         there = joints[seen]

@@ -9,6 +9,7 @@ Shapes: N prompts, G answers each (R = N*G rows, a prompt's rows adjacent), T to
 
 import torch
 
+FAR = 20.0  # a logarithm of a ratio from which on the ratio stays: of an infinite one the gradient is NaN
 
 def group_advantages(rewards, group_size, *, valid=None, scale="group", min_std=1e-3):
     """How much better each candidate is than the rest of its group.
@@ -64,14 +65,14 @@ def clipped(log_ratio, advantage, clip):
     >>> clipped(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([2.0, 1.0, -1.0]), 0.2)
     tensor([ 2.0000,  1.2000, -2.7183])
     """
-    ratio = log_ratio.exp()
+    ratio = log_ratio.clamp(max=FAR).exp()
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
 def kl_tokens(logp, reference_logp):
     """The k3 estimate of KL(pi || reference) from sampled tokens: never negative, 0 where they agree (joschu.net/kl)."""
     gap = reference_logp - logp
-    return gap.exp() - gap - 1
+    return gap.clamp(max=FAR).exp() - gap - 1
 
 
 def hygrpo_loss(text_logp, pose_logp, *, old_text_logp, old_pose_logp, reference_text_logp, pose_kl, answer_mask, has_pose,

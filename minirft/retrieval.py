@@ -121,49 +121,34 @@ class Retriever(nn.Module):
         return self.model.embed_pose(pose, joints)
 
 
-class Panel:
+class Panel(nn.ModuleList):
     """Several retrieval models as one: unit vectors side by side, so that a cosine is the mean of theirs."""
-
-    def __init__(self, members):
-        self.members = members
 
     @classmethod
     def load(cls, kinds=REWARDING):
         """Of the models that ship, these."""
         return cls([Retriever.load(kind) for kind in kinds])
 
-    def to(self, device):
-        """Every model moved there. Returns self."""
-        self.members = [member.to(device) for member in self.members]
-        return self
-
     def embed_text(self, sentences):
         """R sentences to unit vectors (R, E)."""
-        return self._beside([member.embed_text(sentences) for member in self.members])
+        return torch.cat([member.embed_text(sentences) for member in self], -1) / len(self) ** 0.5
 
     def embed_pose(self, pose, joints):
         """Poses (..., 24, 3, 3) and their joints (..., 24, 3) to unit vectors (..., E)."""
-        return self._beside([member.embed_pose(pose, joints) for member in self.members])
-
-    def _beside(self, vectors):
-        return torch.cat(vectors, -1) / len(vectors) ** 0.5
+        return torch.cat([member.embed_pose(pose, joints) for member in self], -1) / len(self) ** 0.5
 
 
-class SentenceEncoder:
+class SentenceEncoder(nn.Module):
     """A sentence encoder by hub name or folder, for the text similarity: BAAI/bge-m3 (the paper's), MiniLM, any such."""
 
     def __init__(self, name):
+        super().__init__()
         try:
             self.tokenizer, self.model = AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name).eval()
             pooling = cached_file(name, "1_Pooling/config.json", _raise_exceptions_for_missing_entries=False)
             self.first = pooling is not None and json.loads(Path(pooling).read_text())["pooling_mode_cls_token"]
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{name}: no sentence encoder ({in_short(error, 200)})") from None
-
-    def to(self, device):
-        """Moved there. Returns self."""
-        self.model.to(device)
-        return self
 
     @torch.no_grad()
     def embed_text(self, sentences):

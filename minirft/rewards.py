@@ -46,7 +46,7 @@ def text_similarity(answer_embedding, truth_embedding):
 
 
 def answer_format(answers, *, wants_pose):
-    """1 where an answer has the form its question asks for, else 0: exactly one <POSE>, or none for plain talk.
+    """1 where an answer has the form its question asks for, else 0: exactly one <POSE>, or, for plain talk, no "<" at all.
 
     answers: R strings; wants_pose: R bools. Returns (R,) float.
 

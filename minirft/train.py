@@ -1,7 +1,7 @@
 """The two training loops, flat. Stage 1, SFT: imitate answers and poses. Stage 2, RFT: sample them and follow rewards.
 
 A step is a function of the weights, the optimiser's moments and (seed, step) alone: every batch draws from generators
-seeded by those two numbers. So a run that was stopped goes on to bitwise the same weights as one that was not.
+seeded by those two numbers. So on a CPU a run that was stopped goes on to bitwise the same weights as one that was not.
 """
 
 import copy
@@ -91,6 +91,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
     policy.sees = config.see if config.image_share else policy.sees
     if policy.sees == "pixels" and config.image_share and album is None:
         raise InputError("a policy learns to see by pixels from photographs; give it some by --album, or --see features")
+    policy.projector.requires_grad_(bool(config.image_share))
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]
@@ -170,10 +171,10 @@ def sft_losses(policy, samples, body, probe=None, specialist=None, teacher=None)
             aim[told] = teacher.score(teacher.encode(asked, answers)).mean
     losses = {"text": text} | pose_losses(scores.mean, scores.std, truth, body, aim)
     if probe is not None:
-        logits = probe(scores.hidden)  # (A, S)
+        logits = probe(scores.hidden[told])  # of the others, as of texts that people wrote, nobody knows what they state
         said = torch.zeros_like(logits)
-        for row, sample in zip(said, posed):
-            row[list(sample.statements)] = 1.0
+        for row, i in zip(said, told):
+            row[list(posed[i].statements)] = 1.0
         losses["probe"] = nn.functional.binary_cross_entropy_with_logits(logits, said, reduction="sum") / len(posed)
     return losses
 
@@ -272,8 +273,8 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """
     out = Path(out)
-    if config.image_share:
-        policy.must_see()
+    if config.image_share and policy.must_see() == "pixels" and album is None:
+        raise InputError("the policy looks at pixels, which photographs alone have; give it some by --album")
     policy.add_lora("rft", seed=config.seed).eval()
     critics.to(policy.device)
     parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]

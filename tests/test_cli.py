@@ -480,7 +480,7 @@ def test_refine_moves_poses_to_the_words_and_leaves_what_was_said(tmp_path):
     arguments = ("generate", "Raise both arms straight up.", "-n", 2, "--out")
     assert run(*arguments, tmp_path / "drawn") == run(*arguments, tmp_path / "refined", "--refine") == 0
     drawn, refined = (np.load(tmp_path / name / "poses.npz") for name in ("drawn", "refined"))
-    assert np.array_equal(drawn["answer"], refined["answer"]) and np.array_equal(drawn["log_prob"], refined["log_prob"])
+    assert np.array_equal(drawn["answer"], refined["answer"]) and np.isnan(refined["log_prob"]).all()
     assert 0.01 < np.abs(drawn["joints"] - refined["joints"]).mean() < 0.2
 
 
@@ -515,7 +515,7 @@ def test_refining_and_choosing_among_poses_of_a_photograph_change_them_and_say_s
     assert run(*arguments, tmp_path / "best", "--best-of", 6) == 0
     assert "Of 6 poses a picture: the 1 nearest to what is seen in it." in capsys.readouterr().out
     drawn, refined, best = (np.load(tmp_path / name / "poses.npz") for name in ("drawn", "refined", "best"))
-    assert np.array_equal(drawn["answer"], refined["answer"]) and np.array_equal(drawn["log_prob"], refined["log_prob"])
+    assert np.array_equal(drawn["answer"], refined["answer"]) and np.isnan(refined["log_prob"]).all()
     assert best["pose"].shape == refined["pose"].shape == drawn["pose"].shape == (1, 1, 72)
     person = stub_blazepose.look(Image.open(world / "photo.png"), None)
     off = {name: misfit(load_body(), to_matrix(torch.tensor(made["pose"][0, 0])), person).item()

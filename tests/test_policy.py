@@ -255,6 +255,18 @@ def test_where_sft_is_lora_too_rft_starts_as_its_copy_and_sft_is_the_reference(f
         assert same(again, sft, tokens)
 
 
+def test_an_adapter_in_half_precision_finds_its_base_in_full(fresh, tmp_path):
+    nudge(fresh, 1)
+    fresh.save_pretrained(tmp_path / "base")
+    aligned = PosePolicy.from_pretrained(tmp_path / "base").add_lora("rft")
+    aligned.save_pretrained(tmp_path / "rft", dtype=torch.float16)
+    assert PosePolicy.from_pretrained(tmp_path / "rft").adapters == ["rft"]
+    nudge(fresh, 2)
+    fresh.save_pretrained(tmp_path / "base")
+    with pytest.raises(InputError, match="not the model that it was trained from"):
+        PosePolicy.from_pretrained(tmp_path / "rft")
+
+
 def test_peft_alone_can_load_the_adapter(fresh, tmp_path):
     nudge(fresh.add_lora("rft"), 0)
     fresh.save_pretrained(tmp_path / "run")

@@ -61,7 +61,7 @@ def test_a_panel_thinks_of_a_pose_what_its_members_think_on_average(world):
 
 def test_no_reward_asks_the_judge():
     panels = Critics.load(load_body(), rewarding=REWARDING[:1]).reward_model, Critics.load(load_body()).reward_model, Panel.load()
-    asked = [[member.kind for member in panel.members] for panel in panels]
+    asked = [[member.kind for member in panel] for panel in panels]
     assert asked == [["reward_model"], list(REWARDING), list(REWARDING)] and "judge" not in REWARDING
 
 

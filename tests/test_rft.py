@@ -317,3 +317,10 @@ def test_the_verifiable_reward_rises(poses, tools, tmp_path):
         reward_weights={"semantic": 0.0, "verifiable": 1.0, "plausible": 0.0, "format": 0.0, "similarity": 0.0})
     paid = [line["verifiable"] for line in lines(tmp_path / "run")]
     assert sum(paid[-8:]) / 8 > sum(paid[:8]) / 8 + 0.05
+
+
+def test_who_looks_at_pixels_alone_is_asked_about_photographs_alone(poses, tools, tmp_path):
+    policy = PosePolicy.mini()
+    policy.sees = "pixels"
+    with pytest.raises(InputError, match="give it some by --album"):
+        train.rft(policy, poses, RFTConfig(image_share=0.5), critics=tools, out=tmp_path, progress=False)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from minirft import captions, runs, train
 from minirft.body import from_6d
+from minirft.data import POSE, Sample
 from minirft.errors import InputError
 from minirft.lesson import Specialist, pose_losses
 from minirft.policy import PosePolicy
@@ -334,3 +335,18 @@ def test_a_lesson_is_given_once(poses, body, tmp_path, monkeypatch):
     train.sft(policy, poses, config, body=body, out=tmp_path / "second", progress=False)  # it has learnt to see
     train.sft(PosePolicy.mini(), poses, SFTConfig(steps=1, batch_size=4), body=body, out=tmp_path / "words", progress=False)
     assert len(given) == 1
+
+
+def test_a_policy_with_an_adapter_keeps_the_eyes_that_it_learns_with(poses, body, tmp_path):
+    config = SFTConfig(steps=2, **TINY | {"batch_size": 8}, image_share=0.9)
+    taught = PosePolicy.from_pretrained("mini-rft")
+    before = [p.clone() for p in taught.projector.parameters()]
+    train.sft(taught, poses, config, body=body, out=tmp_path / "run", progress=False)
+    learnt, again = list(taught.projector.parameters()), list(PosePolicy.from_pretrained(tmp_path / "run").projector.parameters())
+    assert not all(map(torch.equal, learnt, before)) and all(map(torch.equal, learnt, again))
+
+
+def test_sentences_of_which_nobody_knows_what_they_state_teach_the_probe_nothing(poses, body):
+    policy, samples = PosePolicy.mini(), [Sample("Kneel down.", f"It is {POSE}.", pose, caption="Kneel down.") for pose in poses[:3]]
+    probe = torch.nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS))
+    assert train.sft_losses(policy, samples, body, probe=probe)["probe"].item() == 0
