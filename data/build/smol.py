@@ -1,13 +1,12 @@
 r"""How `smol-sft`, SmolLM2, learnt to pose on a laptop's CPU, sentences alone, from a teacher (SFTConfig.teacher).
 
-    git archive 2d975bf data/smol-sft | tar -x -C OLD            # its first 22,000 sentences, an hour and a half: see that commit
-    python data/build/smol.py OLD/data/smol-sft train.npz validation.npz RUN      # 42,000 more; goes on if it was stopped
+    git archive dfca34a data/smol-sft | tar -x -C OLD            # its first 64,000 sentences: see that commit and 2d975bf
+    python data/build/smol.py OLD/data/smol-sft train.npz validation.npz RUN      # 77,000 more; goes on if it was stopped
     python data/build/mini_sft.py RUN data/smol-sft              # then in half precision
 
 What comes out is an adapter to the model in four bits. It is trained on the numbers that the four bits stand for, written out once
 (the same to the last digit, and quicker where memory is not short), of which the lower half of the layers stays as it is by now: no
 gradient goes through them. Batches are of sentences alike in length, so that nothing is padding.
-Of the run that ships the schedule's end was moved on the way, from 3,500 steps to 1,700 and 1,300.
 """
 
 import random
@@ -51,7 +50,6 @@ def load(folder):
     policy.backbone.language.embed_tokens.requires_grad_(False), layers[: len(layers) // 2].requires_grad_(False)
     for layer in layers:
         layer.forward = torch.compile(layer.forward, dynamic=True)
-    policy.projector.requires_grad_(False)
     return policy
 
 
@@ -79,7 +77,7 @@ def alike(policy):
 def main(base, poses, validation, run):
     policy = load(base)
     train.fresh_samples = alike(policy)
-    config = train.SFTConfig(steps=1300, batch_size=32, lr=1e-3, warmup=100, teacher="mini-rft", save_every=100, seed=1)
+    config = train.SFTConfig(steps=2400, batch_size=32, lr=1e-3, warmup=100, teacher="mini-rft", save_every=100, seed=2)
     poses = torch.cat([load_poses(poses).pose, load_poses(DATA / "rare.npz").pose])
     train.sft(policy, poses, config, body=load_body(), out=run, validation=load_poses(validation).pose,
               resume=(Path(run) / "last").exists())
