@@ -179,8 +179,8 @@ plt.show()
 # ## Train it on three "sentences"
 #
 # Three fixed random hidden states stand for: *left arm up*, *right arm up*, *one arm up*. The last one has two examples, one of
-# each kind: four examples in all. As in the package the log-density teaches the std alone; the mean is taught by squared error here, by absolute error there (05)
-# **alone** (`mean.detach()`), for otherwise the std would excuse every joint that is hard to learn.
+# each kind: four examples in all. As in the package the log-density teaches the std **alone** (`mean.detach()`), for otherwise the
+# std would excuse every joint that is hard to learn. The mean is taught by squared error here, by absolute error in the package (05).
 
 # %%
 sentences = ["left arm up", "right arm up", "one arm up"]

@@ -137,7 +137,7 @@ assert rulers["judge"](reports["mini-rft, draw"]) > rulers["judge"](reports["min
 
 # %% [markdown]
 # The last two count: nobody ever paid for them, and they rose as what was paid for did. So words were learnt, not the ruler.
-# Real poses lie far below on both networks: they hold much that no sentence mentions; what beats them exaggerates.
+# Real poses lie far below the mean poses on both networks: they hold much that no sentence mentions; what beats them exaggerates.
 #
 # Where do the two differ most? Numbers are no substitute for looking.
 
