@@ -77,7 +77,7 @@ class Checkpoint:
         from .rows import beside
 
         reference = load_file(folder / "reference_head.safetensors")
-        same = all(torch.equal(value.to(reference[key].dtype), reference[key]) for key, value in self.head.state_dict().items())
+        same = all(torch.equal(value.to("cpu", reference[key].dtype), reference[key]) for key, value in self.head.state_dict().items())
         if len(names) == 1 and self.raw is None and not same:
             raise InputError(f"its base {self.base} is not the model that it was trained from")
         for name in names:
