@@ -34,7 +34,8 @@ class ViTEncoder:
         try:
             width, depth = weights["pos_embed"].shape[-1], 1 + max(int(k.split(".")[1]) for k in weights if k.startswith("blocks."))
             config = VitPoseBackboneConfig(image_size=(HEIGHT, WIDTH), patch_size=(PATCH, PATCH), hidden_size=width,
-                                           num_hidden_layers=depth, num_attention_heads=HEADS.get(width, max(1, width // 80)), layer_norm_eps=1e-6,
+                                           num_hidden_layers=depth, layer_norm_eps=1e-6,
+                                           num_attention_heads=HEADS.get(width, max(1, width // 80)),
                                            mlp_ratio=weights["blocks.0.mlp.fc1.weight"].shape[0] // width, qkv_bias=True)
             self._network = VitPoseBackbone(config).eval().requires_grad_(False)
             self._network.load_state_dict(_renamed(weights))

@@ -101,7 +101,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         if name in before:
             raise InputError(f"the model has an adapter {name!r} already; start from a model without one")
         self.reference_head = copy.deepcopy(self.head).requires_grad_(False)
-        self.projector.requires_grad_(False)  # until SFT with pictures
+        self.projector.requires_grad_(False)  # until SFT that may show pictures
         rows = {"embed_tokens": [self.pose_id]}
         if not self.model.config.tie_word_embeddings:
             rows["lm_head"] = [self.pose_id]

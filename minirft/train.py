@@ -91,7 +91,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
     policy.sees = config.see if config.image_share else policy.sees
     if policy.sees == "pixels" and config.image_share and album is None:
         raise InputError("a policy learns to see by pixels from photographs; give it some by --album, or --see features")
-    policy.projector.requires_grad_(bool(config.image_share))
+    policy.projector.requires_grad_(bool(config.image_share or own))  # a mix may hold pictures too
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]

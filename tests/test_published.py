@@ -23,6 +23,7 @@ from minirft.data import POSE, load_poses
 from minirft.errors import InputError
 from minirft.mix import Mix, to_learn
 from minirft.photos import Eyes, Photo
+from minirft.policy import PosePolicy
 
 ROOT = Path(__file__).resolve().parents[1]
 TURN = np.array([np.pi / 2, 0, 0])  # a root that stands upright where Z is up
@@ -572,8 +573,9 @@ def test_lines_of_ones_own_are_poses_pictures_and_talk(tmp_path):
     ('{"question": "x", "pose": [1, 2]}', "72 finite"), ('{"question": 3, "answer": "x"}', "strip"),
     ('{"question": "x", "answer": "y", "image": "gone.png"}', "pictures"), ('{"question": "\\ud800 x", "answer": "y"}', "half a letter"),
     ('{"question": "x", "answer": "\\udc00"}', "half a letter"), (f'{{"question": "x", "pose": {[1e20] * 72}}}', "too large to be angles"),
-    (f'{{"question": "x", "answer": "y", "image": "{"x" * 300}"}}', "too long"), ("[" * 100_000, "recursion")],
-    ids=range(14))
+    (f'{{"question": "x", "answer": "y", "image": "{"x" * 300}"}}', "too long"), ("[" * 100_000, "recursion"),
+    ('{"question": "x", "answer": "y", "box": [1, 2, 3, 4]}', "a box without an image")],
+    ids=range(15))
 def test_a_broken_line_is_told_by_its_number(tmp_path, line, says):
     (tmp_path / "mine.jsonl").write_text('{"question": "Hello?", "answer": "Hi."}\n' + line)
     got = found(tmp_path, "your own")["your own", "train"]
@@ -589,13 +591,13 @@ def test_lines_that_are_in_no_file_are_told_and_the_check_goes_on(tmp_path, make
     assert list(mine.unreadable.values()) == [["mine.jsonl"]] and len(yours.samples) == 1 and yours.whole
 
 
-# The check, and learning from it all.
-
 def test_a_line_may_hold_signs_that_end_lines_elsewhere(tmp_path):
     (tmp_path / "mine.jsonl").write_text('{"question": "One\u2028two\u0085three?", "answer": "Hi."}\r\n\n{"question": "Hello?", "answer": "Hi."}\n', encoding="utf-8")
     mine = found(tmp_path)["your own", "train"]
     assert mine.whole and [s.key for s in mine.samples] == ["mine.jsonl, line 1", "mine.jsonl, line 3"]
 
+
+# The check, and learning from it all.
 
 def test_the_check_of_a_whole_folder_says_what_is_there_and_what_else_there_is(tmp_path, capsys):
     posescript_v2(tmp_path)
@@ -778,6 +780,8 @@ def test_sft_on_pictures_of_a_dataset_looks_at_them(tmp_path, small, monkeypatch
     arguments = ["sft", "--base", "mini-sft", "--poses", DATA / "rare.npz", "--data", tmp_path / "data", "--data-share", 0.9, "--steps", 1]
     assert run(*arguments, "--out", tmp_path / "run") == 0
     assert np.isfinite(json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["rotation"])
+    eyes = [PosePolicy.from_pretrained(name).projector.parameters() for name in (tmp_path / "run", "mini-sft")]
+    assert not all(map(torch.equal, *eyes))  # which learn from these too
 
 
 def test_a_text_without_statements_ties_the_verifiable_reward(tmp_path):
