@@ -9,8 +9,9 @@ rewards counted, the others take the same number of steps. `hygrpo` is the recip
 statements' kinds were paid for too); `hygrpo-narrow` is that with two narrow draws beside a wide one. `hygrpo-wide` is the one before that
 (FORMER: one reward model, no narrow draws, a third of the adapter's rate), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of
 a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
-`-refined`: what `generate --refine` makes of an arm's poses. Some fifty CPU-minutes a seed. Each arm writes
-data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
+`-refined`: what `generate --refine` makes of an arm's poses. `sft-narrowed`: `sft`, whose draws take NARROWED of its std, which makes them
+as various as hygrpo's on validation subjects: what of a better draw is alignment, and what is only less noise? Some fifty CPU-minutes a
+seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 were data/seeds/, as they were at commit 2b3aebd, from where they are taken.
 data/README.md says how they, train.npz and test.npz are made.
 """
@@ -36,6 +37,7 @@ from minirft.fit import refine_to_words
 from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.retrieval import REWARDING, Panel
+from minirft.rollout import spread, to_pose
 
 VERIFIABLE = {"reward_weights": train.RFTConfig().reward_weights | {"verifiable": 1.0}}  # the recipe before this one
 FORMER = VERIFIABLE | {"widths": (1.0,), "adapter_lr": 3e-4}  # and the one before that, which had one reward model too
@@ -44,8 +46,10 @@ ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
         "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
-        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
+        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None,
+        "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
+NARROWED = 0.64
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
@@ -126,6 +130,17 @@ class Answers:
         return self.show(sentences, n, torch.Generator().manual_seed(seed)), None, None
 
 
+def narrow(policy, width):
+    """A policy that draws with a share of its std."""
+    def show(said, n, generator):
+        mean = policy.generate(said, seed=generator.initial_seed())[0]
+        drawn = policy.sample(said, group_size=n - 1, widths=(width,), generator=generator)
+        pose = spread(to_pose(drawn.action[:, 0]), drawn.scores.has_pose, torch.nan)
+        return torch.cat([mean, pose.unflatten(0, (len(said), n - 1))], 1)
+
+    return Answers(f"{policy.name}, {width} of its std", show)
+
+
 def refine(policy, body):
     """A policy whose poses are moved to where the reward models like them best, as `minirft generate --refine` does."""
     panel, prior = Panel.load(), PosePrior.load()
@@ -150,6 +165,8 @@ def bench(arguments):
             continue
         if arm == "sft":
             policy, seconds = PosePolicy.from_pretrained(sft).eval(), 0.0
+        elif arm == "sft-narrowed":
+            policy, seconds = narrow(PosePolicy.from_pretrained(sft).eval(), NARROWED), 0.0
         elif arm.endswith("-refined"):
             name = f"{seed}-{arm.removesuffix('-refined')}"
             trained = PosePolicy.from_pretrained(sft if arm == "sft-refined" else arguments.out / name / "last")
@@ -210,21 +227,21 @@ def interval(values, form=".1f"):
     return f"{statistics.mean(values):{form}} ± {half:{form.lstrip('+')}}"
 
 
-def gains(reports, arm="hygrpo", over="sft+"):
-    """What an arm has over another from the same SFT model, as a rule over as much more supervised learning, of the mean pose:
-    a line each."""
+def gains(reports, arm="hygrpo", over="sft+", column="mean"):
+    """What an arm has over another from the same SFT model, as a rule over as much more supervised learning, a line each.
+    column: "mean", of the mean pose, or "samples", of a draw."""
     pairs = [(reports[arm][seed], reports[over][seed]) for seed in reports[arm] if seed in reports[over]]
 
     def differences(name):
-        return [ROWS[name](ours, "mean") - ROWS[name](theirs, "mean") for ours, theirs in pairs]
+        return [ROWS[name](ours, column) - ROWS[name](theirs, column) for ours, theirs in pairs]
 
     def ratios(read):
         return [read(ours) / read(theirs) for ours, theirs in pairs]
 
-    counted = ("judge, mean recall", "statements never rewarded", "statements of other kinds")
-    return "\n".join([f"{arm} over {over}, seed by seed:",
+    counted = ["judge, mean recall", "statements never rewarded", "statements of other kinds"] + ["plausible"] * (column == "samples")
+    return "\n".join([f"{arm} over {over}, seed by seed{', of a draw' * (column == 'samples')}:",
                       *(f"- {name}, points: {interval(differences(f'{name}, %'), '+.1f')}" for name in counted),
-                      f"- nearest real pose, times as far: {interval(ratios(lambda r: r['nearest_real_mm']['mean']), '.2f')}",
+                      f"- nearest real pose, times as far: {interval(ratios(lambda r: r['nearest_real_mm'][column]), '.2f')}",
                       f"- diversity of samples, share that is left: {interval(ratios(lambda r: r['diversity_mm']['samples']), '.2f')}"])
 
 
@@ -242,7 +259,7 @@ def table(reports, arms):
     real = next(iter(reports[arms[0]].values()))
     cells = [f"{ROWS[name](real, 'real'):.1f}" for name in ROWS] + [f"{real['diversity_mm']['real']:.1f}"]
     lines.append("| real poses | " + " | ".join(cells) + " | |")
-    return "\n".join(lines) + "\n\nSFT seeds: " + ", ".join(f"{arm} {len(reports[arm])}" for arm in arms) + "."
+    return "\n".join(lines) + "\n\nSFT seeds: " + "; ".join(f"{arm} {len(reports[arm])}" for arm in arms) + "."
 
 
 def main():

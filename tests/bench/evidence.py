@@ -64,7 +64,7 @@ TABLES = {
 }
 COMPARED = (("hygrpo", "sft+"), ("hygrpo", "hygrpo-verifiable"), ("hygrpo-verifiable", "sft+"), ("hygrpo-narrow", "sft+"),
             ("hygrpo-wide", "sft+"), ("hygrpo-two", "sft+"), ("sft-refined", "sft+"), ("hygrpo-two-refined", "sft+"),
-            ("hygrpo-refined", "sft+"))  # arms of alignment.py
+            ("hygrpo-refined", "sft+"), ("hygrpo", "sft+", "samples"), ("hygrpo", "sft-narrowed", "samples"))  # arms of alignment.py
 WATCHED = ("hygrpo", "verifiable too", "no plausible", "no KL", "no plausible, no KL")
 EQUAL_TIME = ("K = 1", "K = 16")
 RESULTS = DATA / "results" / "evidence"
@@ -196,7 +196,7 @@ def everything(folder=RESULTS):
     """All tables as one Markdown page."""
     reports, aligned = reports_in(folder), alignment.stored(alignment.RESULTS)
     seen, others = pictures.stored(pictures.RESULTS, pictures.ORDER), peers.stored(peers.RESULTS, peers.PEERS)
-    gains = [alignment.gains(aligned, *pair) for pair in COMPARED if set(pair) <= set(aligned)]
+    gains = [alignment.gains(aligned, *pair) for pair in COMPARED if set(pair[:2]) <= set(aligned)]
     parts = ["# All tables", "`python tests/bench/evidence.py` writes this page from the reports in this folder; [README.md](README.md) "
              "says what each number means. Where there are several SFT seeds: their mean and half the width of its 95 % interval.",
              "## Words: HyGRPO against its alternatives, at length", table(aligned, alignment.ARMS), *gains,
@@ -215,7 +215,7 @@ def everything(folder=RESULTS):
               "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.FORMERLY)),
               "### What it looks at", pictures.table(seen, pictures.ABLATION)]
     for path in sorted(RESULTS.parent.glob("speed*.json")):
-        parts += ["## Speed: a step of HyGRPO", speed.table(json.loads(path.read_text()))]
+        parts += [f"## Speed: a step of HyGRPO, {path.stem}", speed.table(json.loads(path.read_text()))]
     counted = [json.loads(path.read_text()) for path in sorted(RESULTS.parent.glob("memory-*.json"))]
     parts += ["## Memory: a step of HyGRPO on models of real size, GiB, counted without a card", memory.table(counted)]
     return "\n\n".join(parts) + "\n"
