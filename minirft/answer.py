@@ -8,7 +8,7 @@ from .body import to_axis_angle
 from .data import SHOWN, to_picture
 from .errors import InputError
 from .files import save_npz
-from .fit import camera, landmarks, misfit, refine, refine_to_words
+from .fit import best_by_joint, camera, landmarks, misfit, refine, refine_to_words
 from .prior import PosePrior
 from .render import draw_over, photo_sheet, pose_sheet, write_mesh
 from .retrieval import Panel
@@ -70,19 +70,20 @@ def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, 
 def pose_person(policy, photo, person, question=SHOWN[0], *, body, seed=0, n=1, best_of=None, fit=False, encoder=None):
     """Poses of a person in a photograph, in the camera's frame (x right, y down, z away).
 
-    photo: a PIL image; person: of BlazePose. best_of: of so many poses the n nearest to the landmarks seen. fit: move each to
-    where it agrees with these. encoder: of encoders.py, where the policy was taught with one.
-    Returns poses (1, n, 24, 3, 3), one list of n answers and their log_prob (1, n), as policy.generate does; NaN once moved.
+    photo: a PIL image; person: of BlazePose. best_of: of so many poses one put together joint by joint, then the n - 1
+    nearest to the landmarks seen. fit: move each to where it agrees with these. encoder: of encoders.py, where the policy was taught with one.
+    Returns poses (1, n, 24, 3, 3), one list of n answers and their log_prob (1, n), as policy.generate does; NaN of poses that were moved.
     """
     features = encoder(photo, person) if encoder else tokens(person)
     shown = [to_picture(crop_person(photo, person), features, policy.must_see())]
     pose, answers, log_prob = policy.generate([question], pictures=shown, n=best_of or n, seed=seed)
-    pose, log_prob = pose.cpu(), log_prob.cpu()
+    pose, log_prob, std = pose.cpu(), log_prob.cpu(), policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
     if best_of:
+        pose[:, 0], log_prob[:, 0] = best_by_joint(body, pose, std, person), torch.nan
         off = misfit(body, pose, person)  # NaN where there is no pose
+        off[:, 0] *= 0  # it comes first
         pose, answers, log_prob = pick(off.nan_to_num(torch.inf), n, pose, answers, log_prob)
     if fit:
-        std = policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
         pose = refine(body, pose, std.nan_to_num(0.1)[:, None], person)  # NaN stays NaN
         log_prob = torch.full_like(log_prob, torch.nan)  # it was the drawn pose's
     return pose, answers, log_prob

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from . import captions
 from .body import JOINT, procrustes, to_6d
 from .data import SHOWN, text_sample
-from .fit import misfit, refine
+from .fit import best_by_joint, misfit, refine
 from .prior import PosePrior
 from .retrieval import Retriever, recall
 from .rewards import REWARDED
@@ -91,10 +91,10 @@ def evaluate(policy, poses, *, body, seed=0, limit=1000, name=None, progress=Tru
 
 
 def evaluate_pictures(policy, album, *, body, seed=0, name=None, progress=True):
-    """The report on an Album of photographs, {metric: {"mean", "samples", "best_of_8", "refined": value}}, as
+    """The report on an Album of photographs, {metric: {"mean", "samples", "best_of_8", "best_by_joint", "refined": value}}, as
     data/results/README.md defines it. Raises InputError for a policy that has not learnt to see."""
     see = policy.must_see()
-    found = {"mean": [], "samples": [], "best_of_8": [], "refined": []}
+    found = {"mean": [], "samples": [], "best_of_8": [], "best_by_joint": [], "refined": []}
     means, stds = [], []  # of the head
     for start in tqdm(range(0, len(album), 50), desc="evaluate", disable=not progress):
         part = range(start, min(start + 50, len(album)))
@@ -103,9 +103,10 @@ def evaluate_pictures(policy, album, *, body, seed=0, name=None, progress=True):
         pose = policy.generate(questions, pictures=pictures, n=DRAWS, seed=seed + start)[0].cpu()  # (P, DRAWS, 24, 3, 3)
         mean, std = (part.cpu() for part in policy.gaussian(questions, pictures))  # (P, 132)
         means.append(mean), stds.append(std)
-        best = misfit(body, pose, album.person(part, draws=True)).nan_to_num(torch.inf).argmin(1)
-        refined = refine(body, pose[:, 0], std, album.person(part))
-        parts = pose[:, :1], pose[:, 1:], pose[torch.arange(len(pose)), best][:, None], refined[:, None]
+        person = album.person(part, draws=True)
+        best = misfit(body, pose, person).nan_to_num(torch.inf).argmin(1)
+        moved = best_by_joint(body, pose, std, person), refine(body, pose[:, 0], std, album.person(part))
+        parts = pose[:, :1], pose[:, 1:], pose[torch.arange(len(pose)), best][:, None], *(one[:, None] for one in moved)
         for kept, column in zip(found.values(), parts):
             kept.append(column)
     found, mean, std = {column: torch.cat(poses) for column, poses in found.items()}, torch.cat(means), torch.cat(stds)

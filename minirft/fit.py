@@ -16,6 +16,7 @@ OFF = 0.03  # how far a landmark seen lies from the true one, of the person's si
 SURE = 0.05  # a std below which no policy is believed: aligned ones are surer than right
 SEMANTIC, PLAUSIBLE, BELIEF = 4.0, 0.5, 0.01  # weights of a pose's rewards and of its distance from the policy, about those of RFT
 SHAKES, SHAKEN = 6, 0.07  # a pose is judged by so many that are so far from it, in 6D numbers: what one network imagines is narrow
+WAY, ROUNDS = 1 / 3, 2  # how far joints go from the mean pose towards a draw, and how often each is asked
 AWAY, NEARER = 4.0, 0.3  # metres from a camera to a person, and how much nearer or farther, as a logarithm's spread
 
 
@@ -68,11 +69,31 @@ def misfit(body, pose, person):
     return (residuals(landmarks(body, pose), person).square() * _weights(person).to(pose)).sum(-1).sqrt()
 
 
+def best_by_joint(body, pose, std, person):
+    """Put one pose together of M (..., M, 24, 3, 3), the mean one first, then draws: (..., 24, 3, 3), NaN where there is no mean one.
+
+    The head's joints are independent, so draws may lend each other theirs. From the spine outwards each joint stays as it is or goes
+    part of its way, WAY, from the mean towards a draw, whichever landmarks and policy like best, as in `refine`. The root stays.
+    std: (..., 132); person: of many, (..., 1, 33, 2) and so on. A whole draw that lands on more landmarks is further off in depth.
+    """
+    mean = to_6d(pose[..., :1, :22, :, :]).flatten(-2)  # (..., 1, 132)
+    offered = WAY * (to_6d(pose[..., :22, :, :]).flatten(-2).nan_to_num() - mean)  # (..., M, 132); nothing is offered by the first
+    offered[pose.isnan().flatten(-3).any(-1)] = 0.0
+    moved, std = torch.zeros_like(mean), std[..., None, :].clamp(min=SURE)
+    for joint in [*range(1, 22)] * ROUNDS:
+        tried = moved.expand_as(offered).clone()
+        tried[..., 6 * joint : 6 * joint + 6] = offered[..., 6 * joint : 6 * joint + 6]
+        cost = _surprise(residuals(landmarks(body, to_pose(mean + tried)), person), person) + (tried / std).square().sum(-1) / 2
+        best = cost.nan_to_num(torch.inf).argmin(-1, keepdim=True)[..., None]
+        moved = tried.take_along_dim(best, -2)
+    return to_pose((mean + moved)[..., 0, :])
+
+
 def refine(body, pose, std, person):
     """Move poses (..., 24, 3, 3) to where landmarks and policy agree best. Returns (..., 24, 3, 3).
 
-    The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. A landmark's error is of size OFF with
-    long tails, so that one which is far off pulls no more than others. The camera has perspective and is some AWAY metres off.
+    The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. The camera has perspective and is some
+    AWAY metres off.
     The root stays: turned to please landmarks in a picture, a body more often turns the wrong way in depth.
     """
     start, limbs = to_6d(pose[..., :22, :, :]).flatten(-2), torch.ones(132).to(pose)
@@ -80,13 +101,12 @@ def refine(body, pose, std, person):
     moved, away = torch.zeros_like(start), torch.zeros_like(start[..., :1, None])  # (..., 132), (..., 1, 1)
     moved.requires_grad_(), away.requires_grad_()
     optimizer = torch.optim.Adam([moved, away], lr=0.02)
-    weight = _weights(person).to(pose) * len(NAMES)
     for _ in range(60):
         optimizer.zero_grad()
         points = landmarks(body, to_pose(start + moved * limbs))
         depth = points[..., 2:] - points[..., 2:].mean(-2, keepdim=True)
         seen = torch.cat([points[..., :2] / (1 + depth / (AWAY * away.exp())), depth], -1)
-        loss = (weight * torch.log1p((residuals(seen, person) / OFF).square())).sum()
+        loss = _surprise(residuals(seen, person), person).sum()
         loss += ((moved / std.clamp(min=SURE)).square().sum() + (away / NEARER).square().sum()) / 2
         loss.backward()
         optimizer.step()
@@ -110,6 +130,11 @@ def refine_to_words(body, pose, std, sentences, panel, prior, *, seed=0):
         (BELIEF / 2 * (moved / std[:, None]).square().sum() - reward.mean(0).sum()).backward()
         optimizer.step()
     return to_pose((start + moved).detach())
+
+
+def _surprise(off, person):
+    """Residuals (..., 33) as minus a log-likelihood, (...): of size OFF with long tails, so that a far one pulls no more than others."""
+    return (_weights(person).to(off) * torch.log1p((off / OFF).square())).sum(-1) * len(NAMES)
 
 
 def _weights(person):

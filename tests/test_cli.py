@@ -513,7 +513,7 @@ def test_refining_and_choosing_among_poses_of_a_photograph_change_them_and_say_s
     assert run(*arguments, tmp_path / "drawn") == 0 and "nearest to what" not in capsys.readouterr().out
     assert run(*arguments, tmp_path / "refined", "--refine") == 0
     assert run(*arguments, tmp_path / "best", "--best-of", 6) == 0
-    assert "Of 6 poses a picture: the 1 nearest to what is seen in it." in capsys.readouterr().out
+    assert "Of 6 poses: one put together of their joints." in capsys.readouterr().out
     drawn, refined, best = (np.load(tmp_path / name / "poses.npz") for name in ("drawn", "refined", "best"))
     assert np.array_equal(drawn["answer"], refined["answer"]) and np.isnan(refined["log_prob"]).all()
     assert best["pose"].shape == refined["pose"].shape == drawn["pose"].shape == (1, 1, 72)
@@ -687,7 +687,7 @@ def test_evaluate_reports_on_photographs(world, tmp_path, stub_blazepose, capsys
     assert run(*arguments, tmp_path / "a.json") == 0
     report = json.loads((tmp_path / "a.json").read_text())
     assert json.loads(capsys.readouterr().out) == report
-    columns = {"mean", "samples", "best_of_8", "refined"}
+    columns = {"mean", "samples", "best_of_8", "best_by_joint", "refined"}
     for metric in ("mpjpe_mm", "pa_mpjpe_mm", "misfit"):
         assert set(report[metric]) == columns and all(value > 0 for value in report[metric].values())
     for metric in ("mpjpe_mm", "pa_mpjpe_mm"):

@@ -8,7 +8,7 @@ import torch
 from minirft.body import DATA, JOINT, flip_pose
 from minirft.data import load_poses
 from minirft.evaluate import exam_samples, satisfied_by_kind
-from minirft.fit import SURE, camera, landmarks, misfit, refine, refine_to_words, residuals
+from minirft.fit import SURE, best_by_joint, camera, landmarks, misfit, refine, refine_to_words, residuals
 from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.retrieval import Panel, Retriever
@@ -203,6 +203,26 @@ def test_the_root_stays_and_a_landmark_that_is_far_off_pulls_no_more_than_others
         person.image[NAMES.index("left_wrist")] += np.ptp(person.image, 0).max()  # seen a person's height elsewhere
     moved = refine(body, poses, torch.full((132,), 0.2), together(people))
     assert np.median([angle(*pair, *JOINT) for pair in zip(moved, poses)]) < 0.15
+
+
+def test_of_draws_each_lends_the_joint_that_is_right_and_no_other(body, person_of):
+    """One draw turns the left shoulder the right way and the right one the wrong way, another the other way about."""
+    mean, truth = standing(), standing(left_shoulder=0.2, right_shoulder=-0.2)
+    one, other = standing(left_shoulder=0.6, right_shoulder=0.9), standing(left_shoulder=-0.9, right_shoulder=-0.6)
+    one[0] = other[0] = FACING @ roma.rotvec_to_rotmat(torch.tensor([0.0, 0.5, 0.0]))
+    person, std = person_of(body, truth), torch.full((132,), 0.3)
+    drawn = torch.stack([mean, one, torch.full_like(mean, torch.nan), other])
+    found = best_by_joint(body, drawn, std, person)
+    assert angle(found, truth, *JOINT) < 0.02 and torch.equal(found[0], mean[0])
+    assert misfit(body, found, person) < 0.1 * misfit(body, drawn[[0, 1, 3]], person).min()
+    torch.testing.assert_close(best_by_joint(body, drawn[:1], std, person), mean)
+    too_sure, sure = (best_by_joint(body, drawn, torch.full((132,), value), person) for value in (1e-4, SURE))
+    torch.testing.assert_close(too_sure, sure)
+    many = Person(*(np.stack([part, part])[:, None] for part in (person.image, person.world, person.visible)), 1.0, None)
+    absent = torch.stack([drawn, drawn.roll(2, 0)])  # of the second the mean pose is missing
+    both = best_by_joint(body, absent, std.expand(2, 132), many)
+    torch.testing.assert_close(both[0], found)
+    assert both[1].isnan().any()
 
 
 def test_an_answer_without_a_pose_has_no_misfit(body, person_of):

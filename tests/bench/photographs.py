@@ -11,7 +11,7 @@ movement is an example, no benchmark.
 
 Distances are over evaluate.BOTH in the camera's frame, the middle of the hips on the middle of the hips (`mpjpe_mm`), and after
 Procrustes (`pa_mpjpe_mm`). `swapped`: the share of pictures whose joints are nearer with left and right exchanged: a front was
-taken for a back. `blazepose` is what BlazePose says in metres; `mean`, `best_of_8` and `refined` are the policy's poses as in
+taken for a back. `blazepose` is what BlazePose says in metres; `mean`, `best_of_8`, `best_by_joint` and `refined` are the policy's poses as in
 evaluate_pictures, on a body of mean shape.
 """
 
@@ -39,7 +39,7 @@ from minirft.data import SHOWN, to_picture
 from minirft.errors import InputError
 from minirft.evaluate import BOTH, DRAWS, MISSING_MM, SAME_TWELVE, TWELVE, hip_mpjpe_mm, pa_mpjpe_mm
 from minirft.files import write_atomic, write_json
-from minirft.fit import misfit, refine
+from minirft.fit import best_by_joint, misfit, refine
 from minirft.policy import PosePolicy
 from minirft.vision import BlazePose, Person, Region, crop_person, tokens
 
@@ -139,8 +139,8 @@ def measure(policy, shots, body, *, seed=0):
 
 
 def ask(policy, shots, body, *, seed=0):
-    """What a policy answers to P shots: {"mean", "best_of_8", "refined": (P, 24, 3, 3)}, NaN for no pose."""
-    see, found = policy.must_see(), {"mean": [], "best_of_8": [], "refined": []}
+    """What a policy answers to P shots: {"mean", "best_of_8", "best_by_joint", "refined": (P, 24, 3, 3)}, NaN for no pose."""
+    see, found = policy.must_see(), {"mean": [], "best_of_8": [], "best_by_joint": [], "refined": []}
     for i in tqdm(range(0, len(shots), 50), desc=policy.name):
         part = shots[i : i + 50]
         asked, shown = [SHOWN[0]] * len(part), [to_picture(shot.crop, tokens(shot.person), see) for shot in part]
@@ -149,7 +149,8 @@ def ask(policy, shots, body, *, seed=0):
         off = torch.stack([misfit(body, row, shot.person) for row, shot in zip(pose, part)]).nan_to_num(torch.inf)
         found["mean"].append(pose[:, 0])
         found["best_of_8"].append(pose[torch.arange(len(pose)), off.argmin(1)])
-        found["refined"].append(torch.stack([refine(body, row[0], s, shot.person) for row, s, shot in zip(pose, std, part)]))
+        for column, move in {"best_by_joint": best_by_joint, "refined": lambda body, row, *rest: refine(body, row[0], *rest)}.items():
+            found[column].append(torch.stack([move(body, row, s, shot.person) for row, s, shot in zip(pose, std, part)]))
     return {column: torch.cat(poses) for column, poses in found.items()}
 
 

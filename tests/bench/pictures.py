@@ -98,6 +98,8 @@ ROWS = {  # name: (where in a report, its column)
     "PA-MPJPE of a draw": ("pa_mpjpe_mm", "samples"),
     "MPJPE of the best of 8 by reprojection": ("mpjpe_mm", "best_of_8"),
     "PA-MPJPE of the best of 8": ("pa_mpjpe_mm", "best_of_8"),
+    "MPJPE of the best of 8, joint by joint": ("mpjpe_mm", "best_by_joint"),
+    "PA-MPJPE of the best of 8, joint by joint": ("pa_mpjpe_mm", "best_by_joint"),
     "MPJPE of the mean pose, refined": ("mpjpe_mm", "refined"),
     "PA-MPJPE of the mean pose, refined": ("pa_mpjpe_mm", "refined"),
     "twelve joints: MPJPE of the mean pose": ("twelve", "mpjpe_mm", "mean"),
@@ -134,7 +136,7 @@ def table(reports, arms):
 
 def gains(reports):
     """What rft has less than sft+ in each seed, mm, a line a metric."""
-    for name, path in list(ROWS.items())[:8]:
+    for name, path in list(ROWS.items())[:10]:
         less = [read(reports["rft"][seed], path) - read(reports["sft+"][seed], path) for seed in reports["rft"] if seed in reports["sft+"]]
         yield f"{name}: {', '.join(f'{value:+.1f}' for value in less)}"
 
