@@ -363,7 +363,8 @@ pose_sheet(body, torch.stack(answers, 1), [f"{s.caption} | mini-sft, hacked, hel
 # %% [markdown]
 # What did it find? Not a bug in the code: directions in which *this* network's cosine grows and which no real pose ever took,
 # so that nobody taught it otherwise. A recall that rises next to a judge's that falls is the sign to look for. The paper
-# ([2508.07804](https://arxiv.org/abs/2508.07804)) trains and measures with the same retrieval model; its reviewers asked.
+# ([2508.07804](https://arxiv.org/abs/2508.07804)) trains and measures with one retrieval model, by which mean recall rises by 16.2
+# points; by a second, PoseEmbroider, recall at 5 rises from 47.7 to 55.2.
 
 # %% [markdown]
 # ## What breaks: counting alone

@@ -363,7 +363,9 @@ print(lines, "lines")
 assert lines <= 40
 
 # %% [markdown]
-# Before it runs, look at sentences that it will not train on, with the judge and the statements that nobody pays for:
+# Before it runs, look at sentences that it will not train on, with the judge and the statements that nobody pays for. (The weights
+# below are for a few steps, in which a verifiable reward is seen to rise. The recipe, `RFTConfig`, pays 4 for `semantic` and nothing
+# for `verifiable`: [04](04_rewards.ipynb) shows why.)
 
 # %%
 tools = Instruments.load(body, real)

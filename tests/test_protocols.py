@@ -201,6 +201,15 @@ def test_training_files_are_no_benchmark(tmp_path):
         protocols.run("open-24", tmp_path, Answers(camera_poses(3)), body=load_body())
 
 
+def test_what_papers_test_on_is_not_3dpws_validation(tmp_path, smpl):
+    threedpw(tmp_path, people(), "3dpw_val.npz"), regressor(tmp_path)
+    with pytest.raises(InputError, match="nothing there for 3dpw-14.*3DPW, val: not asked"):
+        protocols.run("3dpw-14", tmp_path, Answers(camera_poses(3)), body=smpl)
+    assert protocols.run("open-24", tmp_path, Answers(camera_poses(3)), body=load_body())["samples"] == 3
+    threedpw(tmp_path, people())
+    assert protocols.run("3dpw-14", tmp_path, Answers(camera_poses(3)), body=smpl)["samples"] == 3
+
+
 def test_the_open_body_measures_the_true_poses_on_itself(tmp_path):
     arrays = people()
     threedpw(tmp_path, arrays)

@@ -210,7 +210,7 @@ def everything(folder=RESULTS):
         parts += ["## Words: what bounds the gain, 500 sentences about validation subjects, mean poses",
                   bounds.table(json.loads(bounds.RESULT.read_text()))]
     parts += ["## Words: peers, one seed", peers.table({peer: rows["0"] for peer, rows in others.items()})]
-    parts += ["## Pictures", pictures.table(seen, pictures.ARMS),
+    parts += ["## The paper's directions", papers_table(reports, aligned, seen, others), "## Pictures", pictures.table(seen, pictures.ARMS),
               "`rft` less `sft+`, seed by seed:\n\n- " + "\n- ".join(pictures.gains(seen)),
               "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.FORMERLY)),
               "### What it looks at", pictures.table(seen, pictures.ABLATION)]
@@ -219,6 +219,31 @@ def everything(folder=RESULTS):
     counted = [json.loads(path.read_text()) for path in sorted(RESULTS.parent.glob("memory-*.json"))]
     parts += ["## Memory: a step of HyGRPO on models of real size, GiB, counted without a card", memory.table(counted)]
     return "\n\n".join(parts) + "\n"
+
+
+def papers_table(reports, aligned, seen, others):
+    """Markdown: what Pose-RFT's tables say of its parts, and what ours say of them here."""
+    def words(before, after, name, *, of=aligned, column="mean"):
+        told = [interval([ROWS[name](report, column) for report in of[arm].values()]) for arm in (before, after)]
+        return f"{name.split(',')[0]} {told[0]} → {told[1]}"
+
+    def pictures_of(before, after, what, *path):
+        return f"{what} {' → '.join(interval([pictures.read(report, path) for report in seen[arm].values()]) for arm in (before, after))} mm"
+
+    judge, rewarding = "judge, mean recall, %", "reward model, mean recall, %"
+    far, aligned_far, drawn = ("MPJPE", "mpjpe_mm", "mean"), ("PA", "pa_mpjpe_mm", "mean"), ("a draw", "mpjpe_mm", "samples")
+    rows = [
+        ("reward lifts text to pose", "mean recall 37.4 → 53.6", f"{words('sft+', 'hygrpo', judge)}; {words('sft+', 'hygrpo', rewarding)}"),
+        ("GRPO on the words alone moves nothing", "", words("sft", "grpo", judge)),
+        ("a Gaussian head by itself gives nothing", "mean recall 36.2 → 37.4", words("deterministic", "gaussian", judge, of=others)),
+        ("reward lifts image to pose", "MPJPE 91.4 → 85.9, PA 59.2 → 51.6",
+         "; ".join(pictures_of("sft+", "rft", *what) for what in (far, aligned_far, drawn))),
+        ("the pose-aware encoder lifts image to pose", "", pictures_of("see-pixels", "see-features", *far)),
+        ("without the joint reward it is worse", "PA 21.9 more",
+         "; ".join(pictures_of("rft-wide", "rft-no-joint", *what) for what in (aligned_far, drawn))),
+        ("without the format reward it is worse", "MPJPE 85.9 → 131.9", words("hygrpo", "no format, no similarity", judge, of=reports)),
+    ]
+    return "\n".join(["| the paper | its figures | here |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def best_table(reports):

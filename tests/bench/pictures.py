@@ -137,8 +137,9 @@ def table(reports, arms):
 def gains(reports):
     """What rft has less than sft+ in each seed, mm, a line a metric."""
     for name, path in list(ROWS.items())[:10]:
-        less = [read(reports["rft"][seed], path) - read(reports["sft+"][seed], path) for seed in reports["rft"] if seed in reports["sft+"]]
-        yield f"{name}: {', '.join(f'{value:+.1f}' for value in less)}"
+        pairs = [(read(reports["rft"][seed], path), read(reports["sft+"][seed], path)) for seed in reports["rft"] if seed in reports["sft+"]]
+        if not any(None in pair for pair in pairs):
+            yield f"{name}: {', '.join(f'{ours - theirs:+.1f}' for ours, theirs in pairs)}"
 
 
 def main():
