@@ -18,14 +18,14 @@ ON_A_SHEET = 60  # pictures on poses.png
 DRAWN_SIDE = 768  # pixels of a photograph that is drawn over
 
 
-def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None, fit=False):
+def answer_sentences(policy, sentences, *, body, out, seed, n=1, width=1.0, best_of=None, fit=False):
     """Answer each sentence with n poses, the reward models' favourites of `best_of` if given; write out/poses.npz.
 
-    fit: then move each to where these models like it best. Returns poses (P, n, 24, 3, 3) and P lists of n answers."""
+    width: as of policy.generate. fit: then move each to where these models like it best. Returns poses (P, n, 24, 3, 3) and P lists of n answers."""
     draws = best_of or n
     size = max(1, 256 // draws)  # sentences at once
     starts = tqdm(range(0, len(sentences), size), desc="generate", disable=len(sentences) <= size)
-    parts = [policy.generate(sentences[i : i + size], n=draws, seed=seed + i) for i in starts]
+    parts = [policy.generate(sentences[i : i + size], n=draws, width=width, seed=seed + i) for i in starts]
     pose, log_prob = (torch.cat([part[i] for part in parts]).cpu() for i in (0, 2))  # (P, draws, 24, 3, 3), (P, draws)
     answers = [said for part in parts for said in part[1]]
     if best_of:
@@ -41,7 +41,7 @@ def answer_sentences(policy, sentences, *, body, out, seed, n=1, best_of=None, f
     return pose, answers
 
 
-def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, fit=False, encoder=None):
+def answer_photo(policy, path, question, *, body, out, seed, n=1, width=1.0, best_of=None, fit=False, encoder=None):
     """Answer a question about the largest person in a photograph with n poses; write out/poses.npz and out/poses.png.
 
     Settings as of pose_person. Returns poses (1, n, 24, 3, 3), one list of n answers and how many people were found. Raises
@@ -53,8 +53,8 @@ def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, 
     if not people:
         raise InputError(f"{path}: nobody was found; give a picture in which one person is seen whole, and not too small")
     question = question or SHOWN[0]
-    pose, answers, log_prob = pose_person(policy, photo, people[0], question, body=body, seed=seed, n=n, best_of=best_of, fit=fit,
-                                          encoder=encoder)
+    pose, answers, log_prob = pose_person(policy, photo, people[0], question, body=body, seed=seed, n=n, width=width, best_of=best_of,
+                                          fit=fit, encoder=encoder)
     scale, shift = camera(landmarks(body, pose[0]), people[0])  # (n, 1, 1), (n, 1, 2)
     save_poses(out / "poses.npz", body, pose, answers, log_prob, [question], frame="camera", landmarks=people[0].image,
                camera=torch.cat([scale[:, 0], shift[:, 0]], 1)[None].numpy())
@@ -67,16 +67,17 @@ def answer_photo(policy, path, question, *, body, out, seed, n=1, best_of=None, 
     return pose, answers, len(people)
 
 
-def pose_person(policy, photo, person, question=SHOWN[0], *, body, seed=0, n=1, best_of=None, fit=False, encoder=None):
+def pose_person(policy, photo, person, question=SHOWN[0], *, body, seed=0, n=1, width=1.0, best_of=None, fit=False, encoder=None):
     """Poses of a person in a photograph, in the camera's frame (x right, y down, z away).
 
-    photo: a PIL image; person: of BlazePose. best_of: of so many poses one put together joint by joint, then the n - 1
-    nearest to the landmarks seen. fit: move each to where it agrees with these. encoder: of encoders.py, where the policy was taught with one.
+    photo: a PIL image; person: of BlazePose; width: as of policy.generate. best_of: of so many poses one put together joint by
+    joint, then the n - 1 nearest to the landmarks seen. fit: move each to where it agrees with these. encoder: of encoders.py,
+    where the policy was taught with one.
     Returns poses (1, n, 24, 3, 3), one list of n answers and their log_prob (1, n), as policy.generate does; NaN of poses that were moved.
     """
     features = encoder(photo, person) if encoder else tokens(person)
     shown = [to_picture(crop_person(photo, person), features, policy.must_see())]
-    pose, answers, log_prob = policy.generate([question], pictures=shown, n=best_of or n, seed=seed)
+    pose, answers, log_prob = policy.generate([question], pictures=shown, n=best_of or n, width=width, seed=seed)
     pose, log_prob, std = pose.cpu(), log_prob.cpu(), policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
     if best_of:
         pose[:, 0], log_prob[:, 0] = best_by_joint(body, pose, std, person), torch.nan

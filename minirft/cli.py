@@ -112,7 +112,8 @@ def generate(arguments):
         check_words(sentences)
     for name in ("poses.npz", "poses.png"):
         _check_writable(out, file=out / name, reads=[photo])
-    settings = {"body": body, "out": out, "seed": arguments.seed, "n": n, "best_of": arguments.best_of, "fit": arguments.refine}
+    settings = {name: getattr(arguments, name) for name in ("n", "width", "best_of", "seed")}
+    settings |= {"body": body, "out": out, "fit": arguments.refine}
     if photo:
         pose, answers, people = answer_photo(policy, photo, sentences[0], encoder=_encoder(arguments), **settings)
         if people > 1:

@@ -271,17 +271,19 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
                 break
         return *(torch.stack(part, 1) for part in (answer, alive, logps)), at_pose
 
-    def generate(self, questions, *, pictures=None, n=1, seed=0, max_tokens=24):
+    def generate(self, questions, *, pictures=None, n=1, width=1.0, seed=0, max_tokens=24):
         """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.
 
-        max_tokens: an answer is cut off after so many. Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob (P, n)
-        of answer and pose together). An answer without <POSE> has a pose of NaN.
+        width: the share of the std that draws take; under 1 they are nearer to the mean, more like bodies and more alike. max_tokens:
+        an answer is cut off after so many. Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob (P, n) of answer and
+        pose together, by the whole std). An answer without <POSE> has a pose of NaN.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
         likeliest = self.sample(questions, pictures=pictures, temperature=0.0, max_tokens=max_tokens, generator=generator)
         parts = [self._pick(likeliest, likeliest.scores.mean)]
         if n > 1:
-            drawn = self.sample(questions, pictures=pictures, group_size=n - 1, max_tokens=max_tokens, generator=generator)
+            drawn = self.sample(questions, pictures=pictures, group_size=n - 1, widths=(width,), max_tokens=max_tokens,
+                                generator=generator)
             parts.append(self._pick(drawn, drawn.action[:, 0]))
         pose, answers, log_prob = zip(*parts)
         texts = [[a for group in rows for a in group] for rows in zip(*answers)]

@@ -476,6 +476,19 @@ def test_best_of_keeps_what_the_reward_models_like_and_says_so(world, tmp_path, 
     np.testing.assert_allclose(best["log_prob"][0], every["log_prob"][0][order], rtol=1e-4)
 
 
+def test_narrow_samples_lie_nearer_to_the_mean_pose_and_are_more_alike(world, tmp_path, stub_blazepose):
+    def spread(*arguments):
+        made = {width: tmp_path / width for width in ("1", "0.5")}
+        for width, folder in made.items():
+            assert run("generate", *arguments, "-n", 6, "--width", width, "--out", folder) == 0
+        whole, half = (np.load(folder / "poses.npz")["joints"][0] for folder in made.values())
+        np.testing.assert_allclose(whole[0], half[0], atol=1e-6)  # the mean pose
+        return np.linalg.norm(half[1:] - half[0], axis=-1).mean() / np.linalg.norm(whole[1:] - whole[0], axis=-1).mean()
+
+    assert 0.3 < spread("Raise both arms straight up.") < 0.75
+    assert 0.3 < spread("--image", world / "photo.png", "--model", world / "seeing") < 0.75
+
+
 def test_refine_moves_poses_to_the_words_and_leaves_what_was_said(tmp_path):
     arguments = ("generate", "Raise both arms straight up.", "-n", 2, "--out")
     assert run(*arguments, tmp_path / "drawn") == run(*arguments, tmp_path / "refined", "--refine") == 0

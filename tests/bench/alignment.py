@@ -37,7 +37,6 @@ from minirft.fit import refine_to_words
 from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.retrieval import REWARDING, Panel
-from minirft.rollout import spread, to_pose
 
 VERIFIABLE = {"reward_weights": train.RFTConfig().reward_weights | {"verifiable": 1.0}}  # the recipe before this one
 FORMER = VERIFIABLE | {"widths": (1.0,), "adapter_lr": 3e-4}  # and the one before that, which had one reward model too
@@ -132,13 +131,8 @@ class Answers:
 
 def narrow(policy, width):
     """A policy that draws with a share of its std."""
-    def show(said, n, generator):
-        mean = policy.generate(said, seed=generator.initial_seed())[0]
-        drawn = policy.sample(said, group_size=n - 1, widths=(width,), generator=generator)
-        pose = spread(to_pose(drawn.action[:, 0]), drawn.scores.has_pose, torch.nan)
-        return torch.cat([mean, pose.unflatten(0, (len(said), n - 1))], 1)
-
-    return Answers(f"{policy.name}, {width} of its std", show)
+    return Answers(f"{policy.name}, {width} of its std", lambda said, n, generator: policy.generate(
+        said, n=n, width=width, seed=generator.initial_seed())[0])
 
 
 def refine(policy, body):
