@@ -305,6 +305,10 @@ def test_the_command_line_teaches_and_aligns_a_backbone_on_the_embedded_data(che
     assert main(["rft", "--model", run, "--vram", "8", "--poses", "prior", "--steps", "1", "--questions", "2", "--out", aligned]) == 0
     assert json.loads((tmp_path / "rft" / "config.json").read_text())["group_size"] == 4
     assert PosePolicy.from_pretrained(aligned).adapters == ["sft", "rft"]
+    capsys.readouterr()
+    assert main(["sft", "--base", run, "--poses", "prior", "--steps", "1", "--out", str(tmp_path / "more")]) == 0  # the dial stands at 12
+    assert "--vram 12: 4-bit weights" in capsys.readouterr().out
+    assert json.loads((tmp_path / "more" / "config.json").read_text())["micro_batch"] == 8
 
 
 def test_a_frozen_tower_looks_at_each_picture_once_and_one_that_learns_whenever_it_is_asked(policy):
