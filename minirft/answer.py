@@ -78,7 +78,9 @@ def pose_person(policy, photo, person, question=SHOWN[0], *, body, seed=0, n=1, 
     features = encoder(photo, person) if encoder else tokens(person)
     shown = [to_picture(crop_person(photo, person), features, policy.must_see())]
     pose, answers, log_prob = policy.generate([question], pictures=shown, n=best_of or n, width=width, seed=seed)
-    pose, log_prob, std = pose.cpu(), log_prob.cpu(), policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
+    pose, log_prob = pose.cpu(), log_prob.cpu()
+    if best_of or fit:
+        std = policy.gaussian([question], shown)[1].cpu()  # (1, 132), for all of them
     if best_of:
         pose[:, 0], log_prob[:, 0] = best_by_joint(body, pose, std, person), torch.nan
         off = misfit(body, pose, person)  # NaN where there is no pose

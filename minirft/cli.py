@@ -128,7 +128,7 @@ def generate(arguments):
     for sentence, said in list(zip(sentences, answers))[:PRINTED]:
         print(f"{sentence or photo}\n    {said[0]}")
     if arguments.best_of:
-        chosen = f"one put together of their joints{f', and the {n - 1} nearest to what is seen' * (n > 1)}"
+        chosen = f"one put together of their joints{f', and the {n - 1} nearest to what is seen' * (n > 1)}"  # if the mean pose is there
         print(f"Of {arguments.best_of} poses: {chosen if photo else f'for each sentence the {n} that the reward models like best'}.")
     print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {arguments.model}).")
 

@@ -114,6 +114,7 @@ def evaluate_pictures(policy, album, *, body, seed=0, name=None, progress=True):
               "pictures": len(album), "found": album.found.float().mean().item(), "missing_mm": MISSING_MM, "draws": DRAWS}
     there = ~std.isnan().any(1)
     report["calibration"] = calibration(mean[there], std[there], album.pose[there])
+    report["diversity_mm"] = {"samples": _number(diversity_mm(body.joints(found["samples"])).nanmean())}
     return report | picture_errors(found, album, body)
 
 

@@ -72,9 +72,9 @@ def misfit(body, pose, person):
 def best_by_joint(body, pose, std, person):
     """Put one pose together of M (..., M, 24, 3, 3), the mean one first, then draws: (..., 24, 3, 3), NaN where there is no mean one.
 
-    The head's joints are independent, so draws may lend each other theirs. From the spine outwards each joint stays as it is or goes
-    part of its way, WAY, from the mean towards a draw, whichever landmarks and policy like best, as in `refine`. The root stays.
-    std: (..., 132); person: of many, (..., 1, 33, 2) and so on. A whole draw that lands on more landmarks is further off in depth.
+    The head's joints are independent, so draws may lend each other theirs. From the pelvis outwards, ROUNDS times, each joint takes
+    the mean's rotation or goes part of its way, WAY, towards a draw's, whichever landmarks, by weak perspective, and policy like
+    best. The root stays. std: (..., 132); person: of many, (..., 1, 33, 2) and so on.
     """
     mean = to_6d(pose[..., :1, :22, :, :]).flatten(-2)  # (..., 1, 132)
     offered = WAY * (to_6d(pose[..., :22, :, :]).flatten(-2).nan_to_num() - mean)  # (..., M, 132); nothing is offered by the first
@@ -93,8 +93,7 @@ def refine(body, pose, std, person):
     """Move poses (..., 24, 3, 3) to where landmarks and policy agree best. Returns (..., 24, 3, 3).
 
     The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. The camera has perspective and is some
-    AWAY metres off.
-    The root stays: turned to please landmarks in a picture, a body more often turns the wrong way in depth.
+    AWAY metres off. The root stays: turned to please landmarks in a picture, a body more often turns the wrong way in depth.
     """
     start, limbs = to_6d(pose[..., :22, :, :]).flatten(-2), torch.ones(132).to(pose)
     limbs[:6] = 0

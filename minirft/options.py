@@ -70,7 +70,7 @@ def _add_answering(add):
         ("--image", "a photograph (jpg, png) whose largest person is posed, in the camera's frame", FILE),
         ("--prompts", "a text file, one sentence a line", FILE), MODEL, BODY,
         ("-n", "poses a sentence: the mean pose, then N - 1 samples", FEW),
-        ("--width", "the share of the std that samples take: less makes them more like bodies, and more alike",
+        ("--width", "the share of the std that the samples of -n or --best-of take: less makes them more like bodies, and more alike",
          _number(float, 0, 10) | {"default": 1.0}),
         ("--best-of", "draw so many poses, keep the -n that the reward models like best; with --image the first is put together of them, "
          "joint by joint, to fit the picture", _number(int, 1, 1000)),

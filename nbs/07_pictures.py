@@ -397,7 +397,7 @@ def one_each(people):
 
 
 def improve(model, people):
-    """Poses (P, 24, 3, 3), from none of help to most."""
+    """Poses (P, 24, 3, 3), by how much they were helped to fit the landmarks."""
     mean, std = gaussian(model, people)
     drawn = to_pose(torch.cat([mean[:, None], head.sample(mean, std, 7, generator)], 1))  # (P, 8, 24, 3, 3), the mean first
     best = torch.stack([fit.misfit(body, row, person) for row, person in zip(drawn, people)]).argmin(1)
@@ -440,7 +440,7 @@ show(rows, titles)
 plt.show()
 
 # %% [markdown]
-# The misfit falls much, the error in space less. And look at the last row: the *true* pose fits less well than a refined one. The
+# The misfit falls much, the error in space hardly (`mini-rft`) or not at all (`mini-sft`). And look at the last row: the *true* pose fits less well than a refined one. The
 # encoder errs, weak perspective is not how the picture was taken, and our body is of mean shape, the one in the picture is not
 # (its joints are therefore off even in the true pose). Whoever drives the misfit to nothing fits all these mistakes. More of that
 # under *What breaks*.
@@ -658,7 +658,7 @@ print({away: f"{least_misfit(away):.1%}" for away in (1.5, 2.5, 5.0, 10.0)})
 #
 # </details>
 #
-# Your own photograph: `minirft generate --image photo.jpg --best-of 8 --refine --out mine`. A policy that sees more:
+# Your own photograph: `minirft generate --image photo.jpg --refine --out mine`. A policy that sees more:
 # `minirft album`, then `minirft sft --image-share 0.5 --album ...`; `minirft evaluate --task image` prints the numbers of this
 # notebook for a pose file of yours. Next: [08_four_bits](08_four_bits.ipynb), four bits.
 

@@ -164,7 +164,7 @@ assert judged_draws == sorted(judged_draws)
 # Most of the draw's gain is quiet. What is left is alignment; and of the two that are as various the quieter is plausible more
 # often. (Three seeds, test subjects: `sft-narrowed` in [tables.md](../data/results/tables.md).)
 #
-# Where do the two differ most? Numbers are no substitute for looking.
+# Where do the mean poses of `mini-sft` and `mini-rft` differ most? Numbers are no substitute for looking.
 
 # %%
 joints = {name: body.joints(poses[:, 0]) for name, poses in pose.items()}

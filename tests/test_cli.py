@@ -523,10 +523,12 @@ def test_a_question_about_a_photograph_is_asked_and_told(world, tmp_path, stub_b
 
 def test_refining_and_choosing_among_poses_of_a_photograph_change_them_and_say_so(world, tmp_path, stub_blazepose, capsys):
     arguments = ("generate", "--image", world / "photo.png", "--model", world / "seeing", "--out")
-    assert run(*arguments, tmp_path / "drawn") == 0 and "nearest to what" not in capsys.readouterr().out
+    assert run(*arguments, tmp_path / "drawn") == 0 and "put together" not in capsys.readouterr().out
     assert run(*arguments, tmp_path / "refined", "--refine") == 0
     assert run(*arguments, tmp_path / "best", "--best-of", 6) == 0
     assert "Of 6 poses: one put together of their joints." in capsys.readouterr().out
+    assert run(*arguments, tmp_path / "three", "-n", 3, "--best-of", 6) == 0
+    assert "put together of their joints, and the 2 nearest to what is seen." in capsys.readouterr().out
     drawn, refined, best = (np.load(tmp_path / name / "poses.npz") for name in ("drawn", "refined", "best"))
     assert np.array_equal(drawn["answer"], refined["answer"]) and np.isnan(refined["log_prob"]).all()
     assert best["pose"].shape == refined["pose"].shape == drawn["pose"].shape == (1, 1, 72)

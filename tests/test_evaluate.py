@@ -200,6 +200,7 @@ def test_the_best_of_eight_fits_no_worse_than_the_mean_or_any_other(see, body, a
     assert report["misfit"]["best_of_8"] < 0.9 * report["misfit"]["mean"]
     assert report["mpjpe_mm"]["best_of_8"] < report["mpjpe_mm"]["samples"]
     assert report["misfit"]["best_by_joint"] < 0.9 * report["misfit"]["mean"]
+    assert report["diversity_mm"]["samples"] == pytest.approx(evaluate.diversity_mm(body.joints(drawn[:, 1:])).mean().item(), rel=1e-4)
 
 
 def test_missing_poses_count_as_stated_and_any_other_is_better_than_none(see):

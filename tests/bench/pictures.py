@@ -4,7 +4,7 @@
     python tests/bench/pictures.py                                                             # prints the tables
 
 Arms as in alignment.py: `sft`; `rft`; `sft+`, taught on for the CPU-seconds that `rft` took (in the stored reports `rft-wide`, the
-former recipe); and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and
+former recipe); `sft-narrowed`, `sft` that only draws with less of its std; and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and
 nothing else. Each is measured on photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes
 data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; the
 two others lie in the history (git archive 7d75ab6 data/seeds | tar -x -C WORK); data/README.md says how they and the album are made. SENTENCES below is a model that has learnt from sentences alone.
@@ -16,6 +16,7 @@ two others lie in the history (git archive 7d75ab6 data/seeds | tar -x -C WORK);
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import photographs
@@ -34,12 +35,13 @@ from minirft.rollout import to_pose
 from minirft.snapshots import exam_album, load_album
 from minirft.vision import Projector, tokens
 
-ARMS = ("regressor", "sft", "sft+", "rft")
+ARMS = ("regressor", "sft", "sft+", "sft-narrowed", "rft")
 ABLATION = tuple(f"see-{part}" for part in SEE)
 # By the former recipe: the weights of rewards left out. Pictures earn these two and no other.
 FORMERLY = {"rft-wide": {}, "rft-no-joint": {"joint": 0.0}, "rft-no-aligned": {"aligned": 0.0}}
-ORDER = ("rft", "sft", "sft+", "regressor", *FORMERLY, *ABLATION)  # rft first: its seconds are sft+'s budget
+ORDER = ("rft", "sft", "sft+", "sft-narrowed", "regressor", *FORMERLY, *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
+NARROWED = 0.33  # of sft's std, which makes draws as various as rft's on photographs made of validation poses
 SHARE = 0.5  # of SFT's questions, about pictures
 RFT = {"prompts": 96, "image_share": 0.3}  # 67 about sentences, about as many as the 64 of a run without pictures
 PICTURES = 1000
@@ -71,8 +73,9 @@ def bench(arguments):
             far = photographs.distances(body.joints(seen)[:, TWELVE], torch.stack([shot.truth for shot in shots]))
             report["photographs"] = {metric: {"mean": values.mean().item()} for metric, values in far.items()}
         else:
-            if arm == "sft":
+            if arm in ("sft", "sft-narrowed"):
                 policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
+                policy.generate = partial(policy.generate, width=NARROWED if arm == "sft-narrowed" else 1.0)
             elif arm == "rft" or arm in FORMERLY:
                 settings = FORMER | {"reward_weights": FORMER["reward_weights"] | FORMERLY[arm]} if arm in FORMERLY else {}
                 config = train.RFTConfig(seed=seed, **settings | RFT)
@@ -96,6 +99,7 @@ ROWS = {  # name: (where in a report, its column)
     "PA-MPJPE of the mean pose": ("pa_mpjpe_mm", "mean"),
     "MPJPE of a draw": ("mpjpe_mm", "samples"),
     "PA-MPJPE of a draw": ("pa_mpjpe_mm", "samples"),
+    "how various draws are": ("diversity_mm", "samples"),
     "MPJPE of the best of 8 by reprojection": ("mpjpe_mm", "best_of_8"),
     "PA-MPJPE of the best of 8": ("pa_mpjpe_mm", "best_of_8"),
     "MPJPE of the best of 8, joint by joint": ("mpjpe_mm", "best_by_joint"),
@@ -136,7 +140,7 @@ def table(reports, arms):
 
 def gains(reports):
     """What rft has less than sft+ in each seed, mm, a line a metric."""
-    for name, path in list(ROWS.items())[:10]:
+    for name, path in list(ROWS.items())[:11]:
         pairs = [(read(reports["rft"][seed], path), read(reports["sft+"][seed], path)) for seed in reports["rft"] if seed in reports["sft+"]]
         if not any(None in pair for pair in pairs):
             yield f"{name}: {', '.join(f'{ours - theirs:+.1f}' for ours, theirs in pairs)}"
