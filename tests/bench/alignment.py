@@ -7,8 +7,8 @@ Every arm starts from the same SFT model. `sft+` goes on with supervised learnin
 rewards counted, the others take the same number of steps. `hygrpo` is the recipe that ships, from which `grpo`, `hygrpo-k1` and
 `hygrpo-kl` (twice the weight of the pose's KL) differ as they say. `hygrpo-verifiable` is the recipe before it (VERIFIABLE: half of the
 statements' kinds were paid for too); `hygrpo-narrow` is that with two narrow draws beside a wide one. `hygrpo-wide` is the one before that
-(FORMER: one reward model, no narrow draws, a third of the adapter's rate), from which hygrpo-exact differs in Delta's groups, the poses of one answer instead of all of
-a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
+(FORMER: one reward model, no narrow draws, a third of the adapter's rate), from which hygrpo-exact differs in Delta's groups, the poses of
+one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. `sft-narrowed`: `sft`, whose draws take NARROWED of its std, which makes them
 as various as hygrpo's on validation subjects: what of a better draw is alignment, and what is only less noise? Some fifty CPU-minutes a
 seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt

@@ -3,11 +3,12 @@
     python tests/bench/pictures.py --sft data/mini-sft --seed 0 --poses train.npz --album ALBUM --test test.npz --out WORK
     python tests/bench/pictures.py                                                             # prints the tables
 
-Arms as in alignment.py: `sft`; `rft`; `sft+`, taught on for the CPU-seconds that `rft` took (in the stored reports `rft-wide`, the
-former recipe); `sft-narrowed`, `sft` that only draws with less of its std; and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and
+Arms as in alignment.py: `sft`; `rft`; `sft+`, taught on for the CPU-seconds that `rft` took; `sft-narrowed`, `sft` that only draws with
+less of its std; and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and
 nothing else. Each is measured on photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes
-data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; the
-two others lie in the history (git archive 7d75ab6 data/seeds | tar -x -C WORK); data/README.md says how they and the album are made. SENTENCES below is a model that has learnt from sentences alone.
+data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; the two others lie in the
+history (git archive 7d75ab6 data/seeds | tar -x -C WORK); data/README.md says how they and the album are made. SENTENCES below is a model
+that has learnt from sentences alone.
 
     python tests/bench/pictures.py --sft SENTENCES --arms see-features see-pixels see-both ...   # what it looks at
     python tests/bench/pictures.py --sft data/mini-sft --arms rft-no-joint rft-no-aligned ...   # what it earns
