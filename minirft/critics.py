@@ -193,7 +193,8 @@ def rft_loss(policy, batch, config, *, prompts, first=False):
     """
     scores = policy.score(batch, temperature=config.temperature)
     rows, (mean, std) = batch.has_pose, (scores.mean, scores.std)
-    pose_logp = head.log_prob(batch.action[rows], mean[:, None], batch.width[rows][..., None] * std[:, None])
+    drawn_std = std if config.align_std else std.detach()
+    pose_logp = head.log_prob(batch.action[rows], mean[:, None], batch.width[rows][..., None] * drawn_std[:, None])
     if first:
         batch.old_text_logp.copy_(scores.text_logp.detach()), batch.old_pose_logp.copy_(spread(pose_logp.detach(), rows))
     pose_kl = head.kl(mean, std, batch.reference_mean[rows], batch.reference_std[rows])

@@ -210,6 +210,9 @@ class RFTConfig:
     widths: tuple = (1.0, 0.3)
     # Shares of the policy's std that these are drawn with, in turn; a pose is compared with those of its own width alone. Wide
     # ones teach what to draw; narrow ones teach the mean pose with less noise and leave more of the variety. (1.0,) is the paper's.
+    align_std: bool = True
+    # Whether rewards teach the std too, as in the paper. False: the KL holds it where SFT left it, and it can be believed as before;
+    # draws are as noisy too (generate --width).
     algorithm: str = "hygrpo"
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 0.0, "plausible": 0.5,

@@ -147,6 +147,19 @@ def test_grpo_moves_words_and_leaves_poses_without_a_signal(poses, tools):
     assert all(p.grad is None or p.grad.abs().max() == 0 for p in policy.head.parameters())
 
 
+def test_rewards_leave_the_std_to_the_kl_if_asked(poses, tools):
+    def gradient(**settings):
+        policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft", seed=0).eval()
+        config = RFTConfig(**TINY | settings)
+        critics.rft_loss(policy, batch_of(policy, poses, tools, config)[-1], config, prompts=config.prompts)[0].backward()
+        return policy.head.layers[-1].bias.grad.split(policy.head.dims)
+
+    (mean, std), (same, none) = gradient(), gradient(align_std=False)
+    assert mean.abs().max() > 0 and std.abs().max() > 0
+    torch.testing.assert_close(mean, same)
+    assert none.abs().max() < 1e-3 * std.abs().max()  # on its reference the KL does not pull
+
+
 def test_rewards_are_the_functions_of_rewards_py(poses, tools):
     policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
     config = RFTConfig(**TINY)

@@ -9,9 +9,9 @@ rewards counted, the others take the same number of steps. `hygrpo` is the recip
 statements' kinds were paid for too); `hygrpo-narrow` is that with two narrow draws beside a wide one. `hygrpo-wide` is the one before that
 (FORMER: one reward model, no narrow draws, a third of the adapter's rate), from which hygrpo-exact differs in Delta's groups, the poses of
 one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
-`-refined`: what `generate --refine` makes of an arm's poses. `sft-narrowed`: `sft`, whose draws take NARROWED of its std, which makes them
-as various as hygrpo's on validation subjects: what of a better draw is alignment, and what is only less noise? Some fifty CPU-minutes a
-seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
+`-refined`: what `generate --refine` makes of an arm's poses. `sft-narrowed`: `sft`, whose draws take a share of its std, NARROWED, which makes
+them as various as hygrpo's on validation subjects: what of a better draw is alignment, and what is only less noise? `hygrpo-mean`: hygrpo whose
+rewards teach the mean alone, drawn from likewise. Some fifty CPU-minutes a seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
 from sentences alone: seed 0 is mini-sft, 1 and 2 were data/seeds/, as they were at commit 2b3aebd, from where they are taken.
 data/README.md says how they, train.npz and test.npz are made.
 """
@@ -43,12 +43,12 @@ FORMER = VERIFIABLE | {"widths": (1.0,), "adapter_lr": 3e-4}  # and the one befo
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
         "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
-        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-verifiable": VERIFIABLE,
+        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None,
         "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
-NARROWED = 0.64
+NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7}
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
@@ -157,10 +157,8 @@ def bench(arguments):
         report, work = arguments.results / f"{seed}-{arm}.json", arguments.out / f"{seed}-{arm}"
         if report.exists():
             continue
-        if arm == "sft":
+        if arm in ("sft", "sft-narrowed"):
             policy, seconds = PosePolicy.from_pretrained(sft).eval(), 0.0
-        elif arm == "sft-narrowed":
-            policy, seconds = narrow(PosePolicy.from_pretrained(sft).eval(), NARROWED), 0.0
         elif arm.endswith("-refined"):
             name = f"{seed}-{arm.removesuffix('-refined')}"
             trained = PosePolicy.from_pretrained(sft if arm == "sft-refined" else arguments.out / name / "last")
@@ -171,6 +169,8 @@ def bench(arguments):
         else:
             policy, seconds = align(sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)
             policy.eval()
+        if arm in NARROWED:
+            policy = narrow(policy, NARROWED[arm])
         measured = evaluate(policy, test, body=body, name=f"{arm} of SFT seed {seed}")
         report.parent.mkdir(parents=True, exist_ok=True)
         config = work / ("run" if arm == "sft+" else "") / "config.json"
