@@ -100,7 +100,7 @@ ROWS = {  # name: (where in a report, its column)
     "PA-MPJPE of the mean pose": ("pa_mpjpe_mm", "mean"),
     "MPJPE of a draw": ("mpjpe_mm", "samples"),
     "PA-MPJPE of a draw": ("pa_mpjpe_mm", "samples"),
-    "how various draws are": ("diversity_mm", "samples"),
+    "how various draws are, mm": ("diversity_mm", "samples"),
     "MPJPE of the best of 8 by reprojection": ("mpjpe_mm", "best_of_8"),
     "PA-MPJPE of the best of 8": ("pa_mpjpe_mm", "best_of_8"),
     "MPJPE of the best of 8, joint by joint": ("mpjpe_mm", "best_by_joint"),
