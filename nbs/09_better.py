@@ -36,12 +36,11 @@ import evidence
 import peers
 
 from minirft import PosePolicy, retrieval
-from minirft.body import load_body, to_6d
+from minirft.body import load_body
 from minirft.evaluate import Instruments, ask, diversity_mm, exam_samples, measure, satisfied_by_kind
 from minirft.fit import refine_to_words
 from minirft.prior import PosePrior
 from minirft.render import pose_sheet
-from minirft.rollout import to_pose
 
 # %matplotlib inline
 set_matplotlib_formats("jpeg", pil_kwargs={"quality": 75})  # small enough to keep in the notebook
@@ -143,16 +142,15 @@ assert rulers["judge"](reports["mini-rft, draw"]) > rulers["judge"](reports["min
 # ## A better draw, or a quieter one?
 #
 # A draw gains much more than a mean pose. But rewards also shrink the std, and what lies nearer to the mean is better without any
-# training. So bring the draws of `mini-sft` nearer to its mean pose, until they are as various as those of `mini-rft`:
+# training. So let `mini-sft` draw with less of its std, until its draws are as various as those of `mini-rft`:
 
 # %%
 def various(poses):
     return diversity_mm(body.joints(poses)).nanmean().item()
 
 
-numbers = to_6d(pose["mini-sft"][..., :22, :, :]).flatten(-2)  # (P, 5, 132)
 share = various(pose["mini-rft"][:, 1:]) / various(pose["mini-sft"][:, 1:])
-quieter = to_pose(numbers[:, :1] + share * (numbers[:, 1:] - numbers[:, :1]))
+quieter = policies["mini-sft"].generate([s.question for s in samples], n=5, width=share, seed=seed)[0][:, 1:]
 reports["mini-sft, quieter draw"] = measure(quieter, samples, tools)
 print(f"{'%':24s}" + "".join(f"{name:>14s}" for name in rulers) + f"{'various, mm':>14s}")
 for name, poses in (("mini-sft, draw", pose["mini-sft"][:, 1:]), ("mini-sft, quieter draw", quieter), ("mini-rft, draw", pose["mini-rft"][:, 1:])):
