@@ -224,17 +224,18 @@ def everything(folder=RESULTS):
 
 def papers_table(reports, aligned, seen, others):
     """Markdown: what Pose-RFT's tables say of its parts, and what ours say of them here."""
-    def words(before, after, name, *, of=aligned, column="mean"):
-        told = [interval([ROWS[name](report, column) for report in of[arm].values()]) for arm in (before, after)]
+    def words(before, after, name, *, of=aligned):
+        told = [interval([ROWS[name](report, "mean") for report in of[arm].values()]) for arm in (before, after)]
         return f"{name.split(',')[0]} {told[0]} → {told[1]}"
 
     def pictures_of(before, after, what, *path):
-        return f"{what} {' → '.join(interval([pictures.read(report, path) for report in seen[arm].values()]) for arm in (before, after))} mm"
+        told = [interval([pictures.read(report, path) for report in seen[arm].values()]) for arm in (before, after)]
+        return f"{what} {told[0]} → {told[1]} mm"
 
     judge, rewarding = "judge, mean recall, %", "reward model, mean recall, %"
     far, aligned_far, drawn = ("MPJPE", "mpjpe_mm", "mean"), ("PA", "pa_mpjpe_mm", "mean"), ("a draw", "mpjpe_mm", "samples")
     rows = [
-        ("reward lifts text to pose", "mean recall 37.4 → 53.6", f"{words('sft+', 'hygrpo', judge)}; {words('sft+', 'hygrpo', rewarding)}"),
+        ("reward lifts text to pose", "mean recall 37.4 → 53.6", "; ".join(words("sft+", "hygrpo", name) for name in (judge, rewarding))),
         ("GRPO on the words alone moves nothing", "", words("sft", "grpo", judge)),
         ("a Gaussian head by itself gives nothing", "mean recall 36.2 → 37.4", words("deterministic", "gaussian", judge, of=others)),
         ("reward lifts image to pose", "MPJPE 91.4 → 85.9, PA 59.2 → 51.6",
@@ -242,7 +243,8 @@ def papers_table(reports, aligned, seen, others):
         ("the pose-aware encoder lifts image to pose", "", pictures_of("see-pixels", "see-features", *far)),
         ("without the joint reward it is worse", "PA 21.9 more",
          "; ".join(pictures_of("rft-wide", "rft-no-joint", *what) for what in (far, aligned_far, drawn)) + " (`aligned` still paid)"),
-        ("without the format reward (here: nor similarity) it is worse", "MPJPE 85.9 → 131.9", words("hygrpo", "no format, no similarity", judge, of=reports)),
+        ("without the format reward (here: nor similarity) it is worse", "MPJPE 85.9 → 131.9",
+         words("hygrpo", "no format, no similarity", judge, of=reports)),
     ]
     return "\n".join(["| the paper | its figures | here |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
 
