@@ -1,8 +1,9 @@
 """A pose moved to what is known of it: the landmarks seen in a photograph, or the words of a sentence.
 
 The camera is weak perspective: a scale and a shift, the best there are for the pose; only `refine` also looks for how far
-away it is. Good for a last correction of a pose; what lies in depth, landmarks in a picture do not tell. A person here is a
-vision.Person, or many in one, of arrays (..., 33, 2) and (..., 33) that broadcast with the poses.
+away it is. Good for a last correction of a pose; what lies in depth, places in a picture do not tell, and what BlazePose says of it
+in metres is rough. A person here is a vision.Person, or many in one, of arrays (..., 33, 2), (..., 33, 3) and (..., 33) that
+broadcast with the poses.
 """
 
 import torch
@@ -10,9 +11,10 @@ import torch
 from .body import JOINT, to_6d
 from .rewards import plausibility
 from .rollout import to_pose
-from .vision import NAMES
+from .vision import HIPS, NAMES
 
 OFF = 0.03  # how far a landmark seen lies from the true one, of the person's size: the middle of errors with long tails
+DEEP, HEARD = 0.3, 0.5  # of its depth, metres, and what that counts beside its place; both by PA-MPJPE on renders of validation poses
 SURE = 0.05  # a std below which no policy is believed: aligned ones are surer than right
 SEMANTIC, PLAUSIBLE, BELIEF = 4.0, 0.5, 0.01  # weights of a pose's rewards and of its distance from the policy, about those of RFT
 SHAKES, SHAKEN = 6, 0.07  # a pose is judged by so many that are so far from it, in 6D numbers: what one network imagines is narrow
@@ -64,6 +66,14 @@ def residuals(points, person):
     return (scale * points[..., :2] + shift - seen).square().sum(-1).clamp(min=1e-12).sqrt() / size
 
 
+def depths_off(points, person):
+    """How far the depth of each of a pose's landmarks (..., 33, 3) is from what BlazePose says, hips on hips, its person scaled to the
+    body's size: (..., 33) metres."""
+    ours, told = (p - p[..., HIPS, :].mean(-2, keepdim=True) for p in (points, torch.as_tensor(person.world).to(points)))
+    scale = (ours * told).sum((-2, -1), keepdim=True) / told.square().sum((-2, -1), keepdim=True).clamp(min=1e-6)
+    return (ours - scale * told)[..., 2]
+
+
 def misfit(body, pose, person):
     """One number for `residuals`, visible landmarks first: their root mean square, (..., 24, 3, 3) to (...)."""
     return (residuals(landmarks(body, pose), person).square() * _weights(person).to(pose)).sum(-1).sqrt()
@@ -94,6 +104,7 @@ def refine(body, pose, std, person):
 
     The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. The camera has perspective and is some
     AWAY metres off. The root stays: turned to please landmarks in a picture, a body more often turns the wrong way in depth.
+    Depths have a say since a policy that learnt from renders reads photographs less well than it thinks: BlazePose learnt from those.
     """
     start, limbs = to_6d(pose[..., :22, :, :]).flatten(-2), torch.ones(132).to(pose)
     limbs[:6] = 0
@@ -105,7 +116,7 @@ def refine(body, pose, std, person):
         points = landmarks(body, to_pose(start + moved * limbs))
         depth = points[..., 2:] - points[..., 2:].mean(-2, keepdim=True)
         seen = torch.cat([points[..., :2] / (1 + depth / (AWAY * away.exp())), depth], -1)
-        loss = _surprise(residuals(seen, person), person).sum()
+        loss = _surprise(residuals(seen, person), person).sum() + HEARD * _surprise(depths_off(points, person), person, size=DEEP).sum()
         loss += ((moved / std.clamp(min=SURE)).square().sum() + (away / NEARER).square().sum()) / 2
         loss.backward()
         optimizer.step()
@@ -131,9 +142,9 @@ def refine_to_words(body, pose, std, sentences, panel, prior, *, seed=0):
     return to_pose((start + moved).detach())
 
 
-def _surprise(off, person):
-    """Residuals (..., 33) as minus a log-likelihood, (...): of size OFF with long tails, so that a far one pulls no more than others."""
-    return (_weights(person).to(off) * torch.log1p((off / OFF).square())).sum(-1) * len(NAMES)
+def _surprise(off, person, *, size=OFF):
+    """Residuals (..., 33) as minus a log-likelihood, (...): of this size with long tails, so that a far one pulls no more than others."""
+    return (_weights(person).to(off) * torch.log1p((off / size).square())).sum(-1) * len(NAMES)
 
 
 def _weights(person):

@@ -21,7 +21,7 @@ from .errors import InputError, in_short
 from .files import load_npz, save_npz, write_json
 from .fit import landmarks
 from .render import camera_axes, rasterise, vertex_normals
-from .vision import CHANNELS, LANDMARKS, NAMES, BlazePose, Person, Region, tokens
+from .vision import CHANNELS, HIPS, LANDMARKS, NAMES, BlazePose, Person, Region, tokens
 
 OPENCV = np.diag([1.0, -1.0, -1.0]).astype(np.float32)  # right, up, back to x right, y down, z away
 SKIN = np.array([[0.28, 0.17, 0.12], [0.55, 0.36, 0.26], [0.78, 0.57, 0.45], [0.95, 0.79, 0.69]], np.float32)
@@ -32,7 +32,6 @@ LEGS = [JOINT["left_knee"], JOINT["right_knee"]]
 SHOES = [JOINT[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
 # Head, arms, legs: what BlazePose gets wrong of one part of a limb it gets wrong of the others.
 LIMB_OF = [0 if i < 11 else 1 + (i >= 23) * 2 + (i + 1) % 2 for i in range(len(NAMES))]
-HIPS = [NAMES.index("left_hip"), NAMES.index("right_hip")]
 
 
 @dataclass

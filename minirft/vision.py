@@ -30,6 +30,7 @@ NAMES = ("nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye 
          "mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky "
          "left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle "
          "left_heel right_heel left_foot_index right_foot_index").split()
+HIPS = [NAMES.index("left_hip"), NAMES.index("right_hip")]
 LOUD = 100.0  # see Projector
 DETECTOR_SIDE, LANDMARK_SIDE = 224, 256  # pixels
 ENOUGH = 0.5  # a score under which nobody is there

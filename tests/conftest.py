@@ -98,8 +98,8 @@ def person_of():
 def album_of():
     """album_of(body, poses): an Album of bodies of other shapes than the mean one, seen without error, in flat colours."""
     from minirft.fit import landmarks
-    from minirft.snapshots import HIPS, Album, simulate_landmarks
-    from minirft.vision import Person, Region, tokens
+    from minirft.snapshots import Album, simulate_landmarks
+    from minirft.vision import HIPS, Person, Region, tokens
 
     def flat(index):
         file = io.BytesIO()

@@ -8,7 +8,7 @@ import torch
 from minirft.body import DATA, JOINT, flip_pose
 from minirft.data import load_poses
 from minirft.evaluate import exam_samples, satisfied_by_kind
-from minirft.fit import SURE, best_by_joint, camera, landmarks, misfit, refine, refine_to_words, residuals
+from minirft.fit import SURE, best_by_joint, camera, depths_off, landmarks, misfit, refine, refine_to_words, residuals
 from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.retrieval import Panel, Retriever
@@ -168,6 +168,39 @@ def test_many_poses_are_refined_as_each_alone_and_a_missing_one_harms_none(body,
     for i in (0, 2):
         torch.testing.assert_close(moved[i], refine(body, start[i], std[i], people[i]), rtol=0, atol=1e-3)
     assert moved[1].isnan().any() and misfit(body, moved, together(people))[1].isnan()
+
+
+def test_refining_takes_from_metric_landmarks_what_the_picture_cannot_tell(body, person_of):
+    """A straight arm comes a little towards the camera or goes away from it: in the picture much the same, in metres not. BlazePose's
+    person may be of another size, and one landmark far off in depth pulls little."""
+    def reaching(angle):
+        pose = standing()
+        pose[JOINT["left_shoulder"]] = roma.rotvec_to_rotmat(torch.tensor([0.0, angle, 0.0]))
+        return pose
+
+    def wrist_mm(pose):  # of the left wrist in depth
+        return 1000 * body.joints(pose)[JOINT["left_wrist"], 2].item()
+
+    start = standing()
+    for angle in (0.35, -0.35):
+        truth = reaching(angle)
+        person = person_of(body, truth)
+        person.world = 0.8 * person.world
+        person.world[NAMES.index("right_ear"), 2] += 0.8
+        moved = refine(body, start, torch.full((132,), 0.3), person)
+        assert abs(wrist_mm(start) - wrist_mm(truth)) > 120
+        assert abs(wrist_mm(moved) - wrist_mm(truth)) < 60
+        person.world[:, 2] = 0.8 * landmarks(body, start)[:, 2]  # no depth seen: it hardly goes there
+        assert abs(wrist_mm(refine(body, start, torch.full((132,), 0.3), person)) - wrist_mm(truth)) > 80
+
+
+def test_depths_are_held_against_blazeposes_hips_on_hips_at_its_own_size(body, poses, person_of):
+    people = together([person_of(body, pose) for pose in poses])
+    people.world = 1.3 * people.world + np.float32([0.1, -0.2, 3.0])  # as far away as it likes
+    assert depths_off(landmarks(body, poses), people).abs().max() < 1e-4
+    people.world[:, NAMES.index("left_wrist"), 2] += 0.13
+    off = depths_off(landmarks(body, poses), people)
+    assert (off[:, NAMES.index("left_wrist")] + 0.1).abs().max() < 0.02 and off[:, NAMES.index("nose")].abs().max() < 0.03
 
 
 def test_what_the_policy_is_sure_of_hardly_moves(body, person_of):

@@ -14,9 +14,9 @@ from minirft.data import load_poses
 from minirft.errors import InputError
 from minirft.fit import misfit
 from minirft.render import rasterise
-from minirft.snapshots import (HIPS, LIMB_OF, TENSORS, exam_album, lean, load_album, make_album, photograph,
+from minirft.snapshots import (LIMB_OF, TENSORS, exam_album, lean, load_album, make_album, photograph,
                                simulate_landmarks, snapshot)
-from minirft.vision import NAMES, BlazePose, tokens
+from minirft.vision import HIPS, NAMES, BlazePose, tokens
 
 
 @pytest.fixture(scope="module")

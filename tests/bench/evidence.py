@@ -213,8 +213,8 @@ def everything(folder=RESULTS):
     parts += ["## Words: peers, one seed", peers.table({peer: rows["0"] for peer, rows in others.items()})]
     parts += ["## The paper's directions", papers_table(reports, aligned, seen, others), "## Pictures", pictures.table(seen, pictures.ARMS),
               "`rft` less `sft+`, seed by seed:\n\n- " + "\n- ".join(pictures.gains(seen)),
-              "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.FORMERLY)),
-              "### What it looks at", pictures.table(seen, pictures.ABLATION)]
+              "### What it earns", pictures.table(seen, ("sft", "rft", *pictures.FORMERLY), pictures.UNREFINED),
+              "### What it looks at", pictures.table(seen, pictures.ABLATION, pictures.UNREFINED)]
     for path in sorted(RESULTS.parent.glob("speed*.json")):
         parts += [f"## Speed: a step of HyGRPO, {path.stem}", speed.table(json.loads(path.read_text()))]
     counted = [json.loads(path.read_text()) for path in sorted(RESULTS.parent.glob("memory-*.json"))]

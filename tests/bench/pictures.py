@@ -4,11 +4,11 @@
     python tests/bench/pictures.py                                                             # prints the tables
 
 Arms as in alignment.py: `sft`; `rft`; `sft+`, taught on for the CPU-seconds that `rft` took; `sft-narrowed`, `sft` that only draws with
-less of its std; and `regressor`, a plain network from the same encoder's tokens to a pose, taught by the same pictures and losses and
-nothing else. Each is measured on photographs made of the test subjects and on those of photographs.py, which needs PyAV. Each arm writes
-data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again. Seed 0 is mini-sft; the two others lie in the
-history (git archive 7d75ab6 data/seeds | tar -x -C WORK); data/README.md says how they and the album are made. SENTENCES below is a model
-that has learnt from sentences alone.
+less of its std; `rft-mean`, whose rewards leave the std alone; and `regressor`, a plain network from the same encoder's tokens to a pose,
+taught by the same pictures and losses and nothing else. Each is measured on photographs made of the test subjects and on those of
+photographs.py, which needs PyAV. Each arm writes data/results/pictures/SEED-ARM.json once it is done; one that is there is not run again.
+Seed 0 is mini-sft; the two others lie in the history (git archive 7d75ab6 data/seeds | tar -x -C WORK); data/README.md says how they and
+the album are made. SENTENCES below is a model that has learnt from sentences alone.
 
     python tests/bench/pictures.py --sft SENTENCES --arms see-features see-pixels see-both ...   # what it looks at
     python tests/bench/pictures.py --sft data/mini-sft --arms rft-no-joint rft-no-aligned ...   # what it earns
@@ -36,11 +36,11 @@ from minirft.rollout import to_pose
 from minirft.snapshots import exam_album, load_album
 from minirft.vision import Projector, tokens
 
-ARMS = ("regressor", "sft", "sft+", "sft-narrowed", "rft")
+ARMS = ("regressor", "sft", "sft+", "sft-narrowed", "rft", "rft-mean")
 ABLATION = tuple(f"see-{part}" for part in SEE)
 # By the former recipe: the weights of rewards left out. Pictures earn these two and no other.
 FORMERLY = {"rft-wide": {}, "rft-no-joint": {"joint": 0.0}, "rft-no-aligned": {"aligned": 0.0}}
-ORDER = ("rft", "sft", "sft+", "sft-narrowed", "regressor", *FORMERLY, *ABLATION)  # rft first: its seconds are sft+'s budget
+ORDER = ("rft", "rft-mean", "sft", "sft+", "sft-narrowed", "regressor", *FORMERLY, *ABLATION)  # rft first: its seconds are sft+'s budget
 RESULTS = DATA / "results" / "pictures"
 NARROWED = 0.33  # of sft's std, which makes draws as various as rft's on photographs made of validation poses
 SHARE = 0.5  # of SFT's questions, about pictures
@@ -77,9 +77,9 @@ def bench(arguments):
             if arm in ("sft", "sft-narrowed"):
                 policy, seconds = PosePolicy.from_pretrained(arguments.sft), 0.0
                 policy.generate = partial(policy.generate, width=NARROWED if arm == "sft-narrowed" else 1.0)
-            elif arm == "rft" or arm in FORMERLY:
+            elif arm in ("rft", "rft-mean", *FORMERLY):
                 settings = FORMER | {"reward_weights": FORMER["reward_weights"] | FORMERLY[arm]} if arm in FORMERLY else {}
-                config = train.RFTConfig(seed=seed, **settings | RFT)
+                config = train.RFTConfig(seed=seed, align_std=arm != "rft-mean", **settings | RFT)
                 critics = Critics.load(body, rewarding=REWARDING[:1] if arm in FORMERLY else REWARDING)
                 policy, seconds = timed(train.rft, arguments.sft, poses, config, work, album=album, critics=critics)
             elif arm == "sft+":
@@ -119,6 +119,7 @@ ROWS = {  # name: (where in a report, its column)
     "BlazePose's own landmarks there, PA": ("photographs", "pa_mpjpe_mm", "blazepose"),
     "CPU-seconds after SFT": ("cpu_seconds",),
 }
+UNREFINED = {name: path for name, path in ROWS.items() if path[-1] != "refined"}  # of arms from before `refine` heard of depths
 
 
 def read(report, path):
@@ -128,15 +129,15 @@ def read(report, path):
     return report
 
 
-def table(reports, arms):
-    """{arm: {seed: report}} as Markdown: the mean over seeds and its 95 % interval."""
+def table(reports, arms, rows=ROWS):
+    """{arm: {seed: report}} as Markdown, a line for each of `rows`: the mean over seeds and its 95 % interval."""
     shown = {arm: list(reports[arm].values()) for arm in arms if arm in reports}
     lines = ["| | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
-    for name, path in ROWS.items():
-        values = [[read(report, path) for report in rows] for rows in shown.values()]
+    for name, path in rows.items():
+        values = [[read(report, path) for report in found] for found in shown.values()]
         cells = ["" if None in row else interval(row) for row in values]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\nSeeds: " + ", ".join(f"{arm} {len(rows)}" for arm, rows in shown.items()) + "."
+    return "\n".join(lines) + "\n\nSeeds: " + ", ".join(f"{arm} {len(found)}" for arm, found in shown.items()) + "."
 
 
 def gains(reports):
@@ -159,9 +160,9 @@ def main():
     reports = stored(arguments.results, ORDER)
     if not reports:
         parser.error(f"{arguments.results} holds no reports; give --sft, --poses, --album, --test and --out to make some")
-    for arms in (ARMS, ("sft", "rft", *FORMERLY), ABLATION):
+    for arms, rows in ((ARMS, ROWS), (("sft", "rft", *FORMERLY), UNREFINED), (ABLATION, UNREFINED)):
         if set(arms) & set(reports):
-            print(table(reports, arms), end="\n\n")
+            print(table(reports, arms, rows), end="\n\n")
     if {"rft", "sft+"} <= set(reports):
         print("rft less sft+, seed by seed:", *gains(reports), sep="\n")
 
