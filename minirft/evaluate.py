@@ -210,10 +210,10 @@ def measure(pose, samples, tools, *, own=None):
     return report
 
 
-def verdict(policy, samples, tools, *, seed=0):
+def verdict(policy, samples, tools):
     """The short report that a run's log and the demo show, of mean poses and, under "draws", of two draws a question: what
     the reward model thinks, what the judge thinks, statements that are paid for and those that are not, plausibility."""
-    pose = ask(policy, samples, draws=2, seed=seed)
+    pose = ask(policy, samples, draws=2)
     reports = []
     for poses in (pose[:, :1], pose[:, 1:]):
         report = measure(poses, samples, tools)
