@@ -17,7 +17,7 @@ from .rollout import Tokens, spread
 MISSING = -1.0  # what an answer to a description gets in place of its poses' mean reward when it holds no pose, if no pose got less
 MIN_STD = 0.01  # spread, in units of the total reward, under which candidates count as equally good
 LOGGED = {"step", "posed", *(f"{part}_{what}" for part in ("text", "pose") for what in ("gain", "kl", "clipped"))}  # beside rewards
-OF_SENTENCES, OF_PICTURES = ("semantic", "verifiable", "plausible"), ("joint", "aligned")  # what our rewards of poses are about
+OF_SENTENCES, OF_PICTURES = ("semantic", "verifiable", "plausible", "near"), ("joint", "aligned")  # what our rewards of poses are about
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Critics:
     prior: object
     encoder: object
     own: dict  # the user's rewards: name to function(samples, answers, pose, joints)
+    known: torch.Tensor = None  # joints (M, 24, 3) of poses that bodies take, for the reward `near`; None where that is not paid
 
     @classmethod
     def load(cls, body, *, encoder=None, own=None, rewarding=REWARDING):
@@ -104,6 +105,8 @@ def give_rewards(rollout, answers, samples, critics):
     named = {"semantic": rewards.semantic_alignment(text, critics.reward_model.embed_pose(pose, joints)),
              "verifiable": rewards.verifiable(captions.holds(joints), [s.statements for s in rows], counted=counted),
              "plausible": rewards.plausibility(critics.prior.score(pose))}
+    if critics.known is not None:
+        named["near"] = rewards.nearness(joints, critics.known)
     told = torch.tensor([bool(s.caption) for s in rows], dtype=torch.bool, device=pose.device)
     named["semantic"] = named["semantic"].masked_fill(~told[:, None], 0.0)  # of what no sentence describes there is no likeness
     seen = torch.tensor([s.task == "image" for s in rows], dtype=torch.bool, device=pose.device)

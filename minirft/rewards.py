@@ -2,7 +2,7 @@
 
 Answers get one number, poses one each. This file needs torch alone and is handed whatever else it takes (embeddings,
 joints, a table of statements that hold), so that a trainer that is not ours can use it too. The paper's four (Pose-RFT,
-arXiv 2508.07804): joint location, semantic alignment, format, text similarity. Ours: verifiable and plausibility, and
+arXiv 2508.07804): joint location, semantic alignment, format, text similarity. Ours: verifiable, plausibility and nearness, and
 `aligned`, which is joint location after Procrustes alignment.
 """
 
@@ -79,6 +79,21 @@ def plausibility(score, *, floor=-10.0):
     floor: the score at which nothing more is lost, so that one broken joint cannot drown the other rewards.
     """
     return 1 - score.clamp(min=floor, max=0.0) / floor
+
+
+def nearness(joints, known):
+    """Minus how far a pose is from the nearest of those that bodies are known to take, metres: (..., J, 3), (M, J, 3) to (...).
+
+    The distance is the mean over joints, pelvis on pelvis, to the pose whose root mean square distance is the least. What
+    `plausibility` cannot say: each joint of an exaggerated pose is likely, and nobody stands so.
+
+    >>> nearness(torch.tensor([[0., 0, 0], [0, 1, 0]]), torch.tensor([[[5., 0, 0], [5, 1.5, 0]], [[0, 0, 0], [1, 0, 0]]]))
+    tensor(-0.2500)
+    """
+    joints, known = joints - joints[..., :1, :], known - known[:, :1]
+    parts = joints.flatten(0, -3).split(1024) if joints.dim() > 2 else [joints[None]]
+    nearest = torch.cat([torch.cdist(part.flatten(1), known.flatten(1)).argmin(1) for part in parts])
+    return -(joints - known[nearest].view_as(joints)).norm(dim=-1).mean(-1)
 
 
 def total(rewards, weights):

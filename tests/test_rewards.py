@@ -51,6 +51,19 @@ def test_plausibility_is_bounded_and_grows_with_the_score():
     torch.testing.assert_close(rewards.plausibility(score), torch.tensor([1.0, 0.9, 0.5, 0.0, 0.0, 1.0]))
 
 
+def test_nearness_is_to_the_nearest_pose_wherever_the_pelvis_is_and_in_the_shape_that_it_was_asked_in():
+    known = torch.randn(30, 24, 3, generator=torch.Generator().manual_seed(0))
+    asked = known[[7, 3, 20, 7]].clone() + 4.0
+    asked[1, 5] += torch.tensor([0.0, 0.03, 0.04])  # one joint, 50 mm
+    found = rewards.nearness(asked.reshape(2, 2, 24, 3), known)
+    torch.testing.assert_close(found, -torch.tensor([[0.0, 0.05 / 24], [0.0, 0.0]]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rewards.nearness(asked[1], known), found[0, 1])
+    many = torch.randn(2500, 24, 3, generator=torch.Generator().manual_seed(1))  # more than are looked at at once
+    torch.testing.assert_close(rewards.nearness(many, known)[2400:], rewards.nearness(many[2400:], known))
+    by_hand = ((many[:5, None] - many[:5, None, :1]) - (known - known[:, :1])).norm(dim=-1).mean(-1).amin(1)
+    assert (rewards.nearness(many[:5], known) <= -by_hand).all()
+
+
 def test_the_total_is_weighted_by_name_and_a_forgotten_weight_is_an_error():
     named = {"format": torch.ones(2), "verifiable": torch.tensor([0.5, 1.0])}
     assert torch.equal(rewards.total(named, {"format": 2.0, "verifiable": 4.0}), torch.tensor([4.0, 6.0]))
@@ -62,4 +75,4 @@ def test_the_file_works_alone_in_an_empty_folder(tmp_path):
     shutil.copy(Path(rewards.__file__), tmp_path / "rewards.py")
     code = "import sys, doctest, rewards; print(doctest.testmod(rewards), any(m.startswith('minirft') for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "TestResults(failed=0, attempted=2) False"
+    assert done.stdout.strip() == "TestResults(failed=0, attempted=3) False"

@@ -224,6 +224,15 @@ def test_a_reward_of_ones_own_is_weighed_by_name_and_seen_by_the_policy(poses, t
     assert lines(tmp_path / "run")[0]["head_high"] != 0 and lines(tmp_path / "run")[0]["words"] > 5
 
 
+def test_nearness_is_paid_where_it_has_a_weight_and_to_sentences_alone(poses, tools, tmp_path):
+    weights = RFTConfig().reward_weights
+    run(poses, dataclasses.replace(tools), tmp_path / "without", steps=1)
+    assert "near" not in lines(tmp_path / "without")[0]
+    mine = dataclasses.replace(tools)
+    run(poses, mine, tmp_path / "run", steps=1, image_share=0.4, reward_weights=weights | {"near": 2.5})
+    assert mine.known.shape == (len(poses), 24, 3) and -0.5 < lines(tmp_path / "run")[0]["near"] < -0.01
+
+
 @pytest.mark.parametrize("function, message", [
     (lambda samples, answers, pose, joints: joints, "reward mine returned shape"),
     (lambda samples, answers, pose, joints: torch.full((len(answers),), torch.nan), "reward mine is not finite"),

@@ -11,9 +11,10 @@ statements' kinds were paid for too); `hygrpo-narrow` is that with two narrow dr
 one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, the mean of two reward models' opinions as in hygrpo.
 `-refined`: what `generate --refine` makes of an arm's poses. `sft-narrowed`: `sft`, whose draws take a share of its std, NARROWED, which makes
 them as various as hygrpo's on validation subjects: what of a better draw is alignment, and what is only less noise? `hygrpo-mean`: hygrpo whose
-rewards teach the mean alone, drawn from likewise. Some fifty CPU-minutes a seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models have learnt
-from sentences alone: seed 0 is mini-sft, 1 and 2 were data/seeds/, as they were at commit 2b3aebd, from where they are taken.
-data/README.md says how they, train.npz and test.npz are made.
+rewards teach the mean alone, drawn from likewise. `hygrpo-near`: that, held by the reward `near` (NEAR) instead of three quarters of the KL; all
+its draws are narrow, since they teach no std. Some fifty CPU-minutes a seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it
+is done; an arm whose report is there is not run again. The SFT models have learnt from sentences alone: seed 0 is mini-sft, 1 and 2 were
+data/seeds/, as they were at commit 2b3aebd, from where they are taken. data/README.md says how they, train.npz and test.npz are made.
 """
 
 import argparse
@@ -40,15 +41,17 @@ from minirft.retrieval import REWARDING, Panel
 
 VERIFIABLE = {"reward_weights": train.RFTConfig().reward_weights | {"verifiable": 1.0}}  # the recipe before this one
 FORMER = VERIFIABLE | {"widths": (1.0,), "adapter_lr": 3e-4}  # and the one before that, which had one reward model too
+NEAR = {"reward_weights": train.RFTConfig().reward_weights | {"near": 2.5}, "pose_beta": 3e-3, "align_std": False, "widths": (0.3,)}
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
         "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
-        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-verifiable": VERIFIABLE,
+        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR,
+        "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None,
         "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
-NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7}
+NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7, "hygrpo-near": 0.7}
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
