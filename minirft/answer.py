@@ -5,7 +5,7 @@ import torch
 from tqdm import tqdm
 
 from .body import to_axis_angle
-from .data import SHOWN, to_picture
+from .data import SHOWN, poses_from, to_picture
 from .errors import InputError
 from .files import save_npz
 from .fit import best_by_joint, camera, landmarks, misfit, refine, refine_to_words
@@ -32,11 +32,11 @@ def answer_sentences(policy, sentences, *, body, out, seed, n=1, width=1.0, best
     if best_of:
         pose, answers, log_prob = pick(-_likeness(pose, sentences, body), n, pose, answers, log_prob)
     if fit:
-        panel, prior, size = Panel.load(), PosePrior.load(), max(1, 256 // n)
+        panel, prior, known, size = Panel.load(), PosePrior.load(), body.joints(poses_from("prior", 0)), max(1, 256 // n)
         for i in tqdm(range(0, len(sentences), size), desc="refine", disable=len(sentences) <= size):
             part = sentences[i : i + size]
             std = policy.gaussian(part)[1].cpu().nan_to_num(0.1)
-            pose[i : i + size] = refine_to_words(body, pose[i : i + size], std, part, panel, prior, seed=seed + i)
+            pose[i : i + size] = refine_to_words(body, pose[i : i + size], std, part, panel, prior, known=known, seed=seed + i)
         log_prob = torch.full_like(log_prob, torch.nan)  # it was the drawn poses'
     save_poses(out / "poses.npz", body, pose, answers, log_prob, sentences, frame="canonical")
     return pose, answers

@@ -15,13 +15,12 @@ import torch
 
 from . import captions, machine, mix, published
 from .body import DATA, load_body
-from .data import check_words, load_poses, read_prompts
+from .data import check_words, load_poses, poses_from, read_prompts
 from .errors import InputError
 from .files import save_npz, write_json
 from .motion import read_folder, read_names
 from .options import build_parser
 from .photos import Eyes
-from .prior import PosePrior
 from .render import pose_sheet
 from .runs import check_free
 from .snapshots import exam_album, load_album, make_album
@@ -72,13 +71,13 @@ def demo(arguments):
     _check_writable(out)
     sentences = read_prompts(path=DATA / "prompts.txt")
     policy = PosePolicy.from_pretrained("mini-sft", device=arguments.device)
-    unseen = _poses("prior", seed + 1)  # no capture ships: "real" is what the prior draws
+    unseen = poses_from("prior", seed + 1)  # no capture ships: "real" is what the prior draws
     tools = Instruments.load(body, unseen[:5000])
     exam = exam_samples(unseen[5000:], torch.arange(EXAM), body=body, seed=seed)
     before, first = verdict(policy, exam, tools), policy.generate(sentences, n=2, seed=seed)[0].cpu()
     with tempfile.TemporaryDirectory(dir=out) as folder:
         config = train.RFTConfig(steps=arguments.steps, seed=seed)
-        train.rft(policy, _poses("prior", seed), config, critics=Critics.load(body), out=folder)
+        train.rft(policy, poses_from("prior", seed), config, critics=Critics.load(body), out=folder)
         policy.save_pretrained(out / "model")
     after = verdict(policy, exam, tools)
     second, answers = answer_sentences(policy, sentences, body=body, out=out, seed=seed, n=2)
@@ -141,8 +140,8 @@ def sft(arguments):
     body, out = load_body(arguments.body), Path(arguments.out)
     if not arguments.resume:
         check_free(out)
-    poses = _poses(arguments.poses, arguments.seed)
-    validation = load_poses(arguments.validation).pose if arguments.validation else None
+    poses = poses_from(arguments.poses, arguments.seed)
+    validation = loadposes_from(arguments.validation).pose if arguments.validation else None
     if arguments.base == "mini":
         policy = PosePolicy.mini(seed=arguments.seed)
     elif _is_backbone(arguments.base):
@@ -182,7 +181,7 @@ def rft(arguments):
     config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, prompts=arguments.questions,
                              poses_per_answer=arguments.poses_per_answer, reward_weights=weights, image_share=arguments.image_share)
     album = _album(arguments)
-    unseen = load_poses(arguments.validation).pose if arguments.validation else _poses("prior", seed + 1)
+    unseen = loadposes_from(arguments.validation).pose if arguments.validation else poses_from("prior", seed + 1)
     tools = Instruments.load(body, unseen)
     pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
     encoder = _encoder(arguments)
@@ -205,18 +204,9 @@ def rft(arguments):
         setting = _turn_dial(arguments.vram, policy)
         config = replace(config, group_size=setting.group_size, micro_batch=setting.micro_batch)
     critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
-    train.rft(policy, _poses(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
+    train.rft(policy, poses_from(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
               own=_own(arguments, policy.sees, encoder), resume=arguments.resume)
     print(f'Wrote {out / "last"}. Try: minirft generate "raise both arms" --model {out} --out poses')
-
-
-def _poses(where, seed):
-    """Poses to learn from (M, 24, 3, 3): a file's or the prior's, and the rare ones, since capture lacks whole families."""
-    if where == "prior":
-        poses = PosePrior.load().sample(10_000, generator=torch.Generator().manual_seed(seed))
-    else:
-        poses = load_poses(where).pose
-    return torch.cat([poses, load_poses(DATA / "rare.npz").pose])
 
 
 def evaluate(arguments):
@@ -229,7 +219,7 @@ def evaluate(arguments):
         raise InputError("give either --poses FILE, or --protocol NAME with --data DIR")
     if arguments.json:
         _check_writable(Path(arguments.json).parent, file=arguments.json, reads=[arguments.poses])
-    poses, body, seed = arguments.poses and load_poses(arguments.poses), load_body(arguments.body), arguments.seed
+    poses, body, seed = arguments.poses and loadposes_from(arguments.poses), load_body(arguments.body), arguments.seed
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if arguments.protocol:
         report = protocols.run(arguments.protocol, arguments.data, policy, body=body, seed=seed, limit=arguments.limit,
@@ -264,14 +254,14 @@ def album(arguments):
     """Photographs that were never taken, of bodies in given poses, and what the pose-aware encoder makes of them."""
     out = Path(arguments.out)
     _check_writable(out)
-    make_album(load_body(), _poses(arguments.poses, arguments.seed), out, count=arguments.count, seed=arguments.seed,
+    make_album(load_body(), poses_from(arguments.poses, arguments.seed), out, count=arguments.count, seed=arguments.seed,
                part=min(arguments.count, 250), encoder=_encoder(arguments))
     print(f"Wrote {out}. To learn from it: minirft sft --base mini-sft --image-share 0.5 --album {out} --poses ... --out ...")
 
 
 def caption(arguments):
     """Sentences that are true of poses."""
-    poses, rng = load_poses(arguments.poses), random.Random(arguments.seed)
+    poses, rng = loadposes_from(arguments.poses), random.Random(arguments.seed)
     true = captions.holds(load_body(arguments.body).joints(poses.pose[: arguments.limit]))
     for clip, frame, row in zip(poses.clip, poses.frame, true):
         for _ in range(arguments.n):

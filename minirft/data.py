@@ -13,6 +13,7 @@ from . import captions
 from .body import DATA, flip_pose, to_matrix
 from .errors import InputError
 from .files import load_npz
+from .prior import PosePrior
 
 POSE = "<POSE>"
 
@@ -82,6 +83,15 @@ def load_poses(path):
     if not pose.isfinite().all():
         raise InputError(f"{path}: 'pose' holds numbers too large to be angles; give axis-angles in radians")
     return PoseSet(pose, **fields)
+
+
+def poses_from(where, seed):
+    """Poses to learn from (M, 24, 3, 3): a file's, or 10,000 of the prior's ("prior"), and the rare ones, since capture lacks whole families."""
+    if where == "prior":
+        poses = PosePrior.load().sample(10_000, generator=torch.Generator().manual_seed(seed))
+    else:
+        poses = load_poses(where).pose
+    return torch.cat([poses, load_poses(DATA / "rare.npz").pose])
 
 
 _EXCHANGE = json.loads((DATA / "exchange.json").read_text(encoding="utf-8"))

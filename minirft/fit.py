@@ -9,7 +9,7 @@ broadcast with the poses.
 import torch
 
 from .body import JOINT, to_6d
-from .rewards import plausibility
+from .rewards import nearness, plausibility
 from .rollout import to_pose
 from .vision import HIPS, NAMES
 
@@ -17,6 +17,7 @@ OFF = 0.03  # how far a landmark seen lies from the true one, of the person's si
 DEEP, HEARD = 0.3, 0.5  # of its depth, metres, and what that counts beside its place; both by PA-MPJPE on renders of validation poses
 SURE = 0.05  # a std below which no policy is believed: aligned ones are surer than right
 SEMANTIC, PLAUSIBLE, BELIEF = 4.0, 0.5, 0.01  # weights of a pose's rewards and of its distance from the policy, about those of RFT
+NEAR = 3.0  # and of its distance in metres from the nearest pose that bodies take: without, a search exaggerates
 SHAKES, SHAKEN = 6, 0.07  # a pose is judged by so many that are so far from it, in 6D numbers: what one network imagines is narrow
 WAY, ROUNDS = 1 / 3, 2  # how far joints go from the mean pose towards a draw, and how often each is asked
 AWAY, NEARER = 4.0, 0.3  # metres from a camera to a person, and how much nearer or farther, as a logarithm's spread
@@ -123,11 +124,12 @@ def refine(body, pose, std, person):
     return to_pose((start + moved * limbs).detach())
 
 
-def refine_to_words(body, pose, std, sentences, panel, prior, *, seed=0):
+def refine_to_words(body, pose, std, sentences, panel, prior, *, known=None, seed=0):
     """Move poses to where the reward models and the pose prior like them best, not far from where the policy had them.
 
     What a step of HyGRPO teaches on average is looked for here for one sentence, along the gradient. pose (P, n, 24, 3, 3), NaN
-    for none, which stays; std (P, 132) of the policy; sentences: P; panel: retrieval.Panel; prior: PosePrior. Returns (P, n, 24, 3, 3).
+    for none, which stays; std (P, 132) of the policy; sentences: P; panel: retrieval.Panel; prior: PosePrior; known: joints
+    (M, 24, 3) of poses that bodies take, which the pose then stays near to, or None. Returns (P, n, 24, 3, 3).
     """
     start, text = to_6d(pose[..., :22, :, :]).flatten(-2), panel.embed_text(sentences)[:, None].to(pose)
     moved = torch.zeros_like(start).requires_grad_()  # (P, n, 132)
@@ -137,7 +139,10 @@ def refine_to_words(body, pose, std, sentences, panel, prior, *, seed=0):
         shake = SHAKEN * torch.randn(SHAKES, *start.shape, generator=generator).to(pose)
         near = to_pose(start.nan_to_num() + moved + shake)  # (SHAKES, P, n, 24, 3, 3)
         reward = SEMANTIC * (text * panel.embed_pose(near, body.joints(near))).sum(-1) + PLAUSIBLE * plausibility(prior.score(near))
-        (BELIEF / 2 * (moved / std[:, None]).square().sum() - reward.mean(0).sum()).backward()
+        loss = BELIEF / 2 * (moved / std[:, None]).square().sum() - reward.mean(0).sum()
+        if known is not None:
+            loss -= NEAR * nearness(body.joints(to_pose(start.nan_to_num() + moved)), known).sum()
+        loss.backward()
         optimizer.step()
     return to_pose((start + moved).detach())
 

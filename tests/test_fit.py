@@ -6,12 +6,13 @@ import roma
 import torch
 
 from minirft.body import DATA, JOINT, flip_pose
-from minirft.data import load_poses
+from minirft.data import load_poses, poses_from
 from minirft.evaluate import exam_samples, satisfied_by_kind
 from minirft.fit import SURE, best_by_joint, camera, depths_off, landmarks, misfit, refine, refine_to_words, residuals
 from minirft.policy import PosePolicy
 from minirft.prior import PosePrior
 from minirft.retrieval import Panel, Retriever
+from minirft.rewards import nearness
 from minirft.snapshots import simulate_landmarks
 from minirft.vision import NAMES, Person
 
@@ -313,3 +314,14 @@ def test_a_pose_goes_the_same_way_whatever_stands_beside_it(body, asked):
     both = pose[:8, :1].expand(-1, 2, -1, -1, -1)
     moved = refine_to_words(body, both, std[:8], [s.caption for s in samples[:8]], Panel.load(), PosePrior.load())
     assert (moved[:, 0] - moved[:, 1]).abs().mean() < 0.5 * (moved - both).abs().mean()
+
+
+def test_words_move_poses_less_far_from_what_bodies_do_where_that_is_known_and_as_much_holds(body, asked):
+    samples, pose, std = asked
+    settings = [s.caption for s in samples], Panel.load(), PosePrior.load()
+    known, start, absent = body.joints(poses_from("prior", 1)), pose[:, :1], torch.zeros(40, 1, dtype=torch.bool)
+    free, held = (refine_to_words(body, start, std, *settings, known=those) for those in (None, known))
+    at_first, far, near = (-nearness(body.joints(poses), known).mean() for poses in (start, free, held))
+    assert far > 1.2 * at_first and near < 0.5 * (far + at_first)
+    before, without, after = (satisfied_by_kind(body.joints(poses), absent, samples)["unrewarded"] for poses in (start, free, held))
+    assert after > before + 0.03 and after > without - 0.03

@@ -32,7 +32,7 @@ import torch
 from minirft import hygrpo, train
 from minirft.body import DATA, load_body
 from minirft.critics import Critics
-from minirft.data import load_poses
+from minirft.data import load_poses, poses_from
 from minirft.evaluate import evaluate
 from minirft.fit import refine_to_words
 from minirft.policy import PosePolicy
@@ -49,7 +49,7 @@ ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
         "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None,
-        "sft-refined": None, "hygrpo-two-refined": None, "hygrpo-refined": None}
+        "sft-refined": None, "hygrpo-refined": None, "hygrpo-mean-refined": None, "hygrpo-near-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
 NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7, "hygrpo-near": 0.7}
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
@@ -140,13 +140,13 @@ def narrow(policy, width):
 
 def refine(policy, body):
     """A policy whose poses are moved to where the reward models like them best, as `minirft generate --refine` does."""
-    panel, prior = Panel.load(), PosePrior.load()
+    panel, prior, known = Panel.load(), PosePrior.load(), body.joints(poses_from("prior", 0))
 
     def show(said, n, generator):
         seed = generator.initial_seed()
         with torch.enable_grad():
             std = policy.gaussian(said)[1].nan_to_num(0.1)
-            return refine_to_words(body, policy.generate(said, n=n, seed=seed)[0], std, said, panel, prior, seed=seed)
+            return refine_to_words(body, policy.generate(said, n=n, seed=seed)[0], std, said, panel, prior, known=known, seed=seed)
 
     return Answers(f"{policy.name}, refined", show)
 
