@@ -141,7 +141,7 @@ def sft(arguments):
     if not arguments.resume:
         check_free(out)
     poses = poses_from(arguments.poses, arguments.seed)
-    validation = loadposes_from(arguments.validation).pose if arguments.validation else None
+    validation = load_poses(arguments.validation).pose if arguments.validation else None
     if arguments.base == "mini":
         policy = PosePolicy.mini(seed=arguments.seed)
     elif _is_backbone(arguments.base):
@@ -181,7 +181,7 @@ def rft(arguments):
     config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, prompts=arguments.questions,
                              poses_per_answer=arguments.poses_per_answer, reward_weights=weights, image_share=arguments.image_share)
     album = _album(arguments)
-    unseen = loadposes_from(arguments.validation).pose if arguments.validation else poses_from("prior", seed + 1)
+    unseen = load_poses(arguments.validation).pose if arguments.validation else poses_from("prior", seed + 1)
     tools = Instruments.load(body, unseen)
     pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
     encoder = _encoder(arguments)
@@ -219,7 +219,7 @@ def evaluate(arguments):
         raise InputError("give either --poses FILE, or --protocol NAME with --data DIR")
     if arguments.json:
         _check_writable(Path(arguments.json).parent, file=arguments.json, reads=[arguments.poses])
-    poses, body, seed = arguments.poses and loadposes_from(arguments.poses), load_body(arguments.body), arguments.seed
+    poses, body, seed = arguments.poses and load_poses(arguments.poses), load_body(arguments.body), arguments.seed
     policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
     if arguments.protocol:
         report = protocols.run(arguments.protocol, arguments.data, policy, body=body, seed=seed, limit=arguments.limit,
@@ -261,7 +261,7 @@ def album(arguments):
 
 def caption(arguments):
     """Sentences that are true of poses."""
-    poses, rng = loadposes_from(arguments.poses), random.Random(arguments.seed)
+    poses, rng = load_poses(arguments.poses), random.Random(arguments.seed)
     true = captions.holds(load_body(arguments.body).joints(poses.pose[: arguments.limit]))
     for clip, frame, row in zip(poses.clip, poses.frame, true):
         for _ in range(arguments.n):
