@@ -45,11 +45,9 @@ NEAR = {"reward_weights": train.RFTConfig().reward_weights | {"near": 2.5}, "pos
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
         "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
-        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR,
-        "hygrpo-verifiable": VERIFIABLE,
+        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
-        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None,
-        "sft-refined": None, "hygrpo-refined": None, "hygrpo-mean-refined": None, "hygrpo-near-refined": None}
+        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None, "sft-refined": None, "hygrpo-near-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
 NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7, "hygrpo-near": 0.7}
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
