@@ -282,8 +282,8 @@ plt.show()
 # %% [markdown]
 # More statements hold than any training taught: so much is in the reward that the small policy did not learn of it, and not for the noise of HyGRPO's gradient
 # (`gradient` takes the same steps with an exact one). By *one* network the judge gains less than the statements do: part of what is found is that
-# network's own fancy. Two networks seldom fancy the same. And what a search exaggerates is not needed: held near known poses it goes a third
-# of the way from them, for as many statements.
+# network's own fancy. Two networks seldom fancy the same. And exaggeration is not needed: held near known poses a search goes less than
+# half as far from real ones, for as many statements.
 #
 # ## What would you have otherwise?
 #
