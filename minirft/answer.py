@@ -21,8 +21,8 @@ DRAWN_SIDE = 768  # pixels of a photograph that is drawn over
 def answer_sentences(policy, sentences, *, body, out, seed, n=1, width=1.0, best_of=None, fit=False):
     """Answer each sentence with n poses, the reward models' favourites of `best_of` if given; write out/poses.npz.
 
-    width: as of policy.generate. fit: then move each to where these models like it best. Returns poses (P, n, 24, 3, 3) and P
-    lists of n answers."""
+    width: as of policy.generate. fit: then move each to where these models like it best, near what bodies do. Returns poses
+    (P, n, 24, 3, 3) and P lists of n answers."""
     draws = best_of or n
     size = max(1, 256 // draws)  # sentences at once
     starts = tqdm(range(0, len(sentences), size), desc="generate", disable=len(sentences) <= size)

@@ -17,7 +17,7 @@ OFF = 0.03  # how far a landmark seen lies from the true one, of the person's si
 DEEP, HEARD = 0.3, 0.5  # of its depth, metres, and what that counts beside its place; both by PA-MPJPE on renders of validation poses
 SURE = 0.05  # a std below which no policy is believed: aligned ones are surer than right
 SEMANTIC, PLAUSIBLE, BELIEF = 4.0, 0.5, 0.01  # weights of a pose's rewards and of its distance from the policy, about those of RFT
-NEAR = 3.0  # and of its distance in metres from the nearest pose that bodies take: without, a search exaggerates
+NEAR = 3.0  # and of its distance in metres from the nearest pose that bodies take: without it a search exaggerates
 SHAKES, SHAKEN = 6, 0.07  # a pose is judged by so many that are so far from it, in 6D numbers: what one network imagines is narrow
 WAY, ROUNDS = 1 / 3, 2  # how far joints go from the mean pose towards a draw, and how often each is asked
 AWAY, NEARER = 4.0, 0.3  # metres from a camera to a person, and how much nearer or farther, as a logarithm's spread
@@ -71,7 +71,9 @@ def depths_off(points, person):
     """How far the depth of each of a pose's landmarks (..., 33, 3) is from what BlazePose says, hips on hips, its person scaled to the
     body's size: (..., 33) metres."""
     ours, told = (p - p[..., HIPS, :].mean(-2, keepdim=True) for p in (points, torch.as_tensor(person.world).to(points)))
-    scale = (ours * told).sum((-2, -1), keepdim=True) / told.square().sum((-2, -1), keepdim=True).clamp(min=1e-6)
+    alike, spread, wanted = (product.sum((-2, -1), keepdim=True) for product in (ours * told, told.square(), ours.square()))
+    spread = spread.clamp(min=1e-6)
+    scale = torch.maximum(alike / spread, 0.3 * (wanted / spread).sqrt())  # as in `camera`
     return (ours - scale * told)[..., 2]
 
 
@@ -101,7 +103,7 @@ def best_by_joint(body, pose, std, person):
 
 
 def refine(body, pose, std, person):
-    """Move poses (..., 24, 3, 3) to where landmarks and policy agree best. Returns (..., 24, 3, 3).
+    """Move poses (..., 24, 3, 3) to where landmarks, what BlazePose says of their depths, and policy agree best. Returns the same shape.
 
     The prior is the policy's Gaussian, of std (..., 132), SURE at least, about the pose. The camera has perspective and is some
     AWAY metres off. The root stays: turned to please landmarks in a picture, a body more often turns the wrong way in depth.
@@ -125,7 +127,7 @@ def refine(body, pose, std, person):
 
 
 def refine_to_words(body, pose, std, sentences, panel, prior, *, known=None, seed=0):
-    """Move poses to where the reward models and the pose prior like them best, not far from where the policy had them.
+    """Move poses to where reward models and pose prior like them best, near where the policy had them and to what bodies do.
 
     What a step of HyGRPO teaches on average is looked for here for one sentence, along the gradient. pose (P, n, 24, 3, 3), NaN
     for none, which stays; std (P, 132) of the policy; sentences: P; panel: retrieval.Panel; prior: PosePrior; known: joints

@@ -92,7 +92,8 @@ def nearness(joints, known):
     """
     joints, known = joints - joints[..., :1, :], known - known[:, :1]
     parts = joints.flatten(0, -3).split(1024) if joints.dim() > 2 else [joints[None]]
-    nearest = torch.cat([torch.cdist(part.flatten(1), known.flatten(1)).argmin(1) for part in parts])
+    with torch.no_grad():
+        nearest = torch.cat([torch.cdist(part.flatten(1), known.flatten(1)).argmin(1) for part in parts])
     return -(joints - known[nearest].view_as(joints)).norm(dim=-1).mean(-1)
 
 

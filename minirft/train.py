@@ -25,7 +25,7 @@ from .lesson import Specialist, pose_losses, teach_to_read
 from .rollout import to_pose
 from .runs import begin_run, descend, end_step, make_optimizer, one_line, resume_run, save_run, stop_asked
 
-KNOWN = 15_000  # poses among which the nearest is looked for, for the reward `near`; of more, so many spread over them
+KNOWN = 15_000  # poses among which the reward `near` looks for the nearest; of more, so many spread over them
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,8 @@ class RFTConfig:
     # "hygrpo", or "grpo": the same F for the words, nothing for the poses. The baseline.
     reward_weights: dict = field(default_factory=lambda: {"semantic": 4.0, "verifiable": 0.0, "plausible": 0.5, "near": 0.0,
                                                           "joint": 0.5, "aligned": 0.25, "format": 0.5, "similarity": 0.1})
-    # By name; one's own rewards too. 0: logged, not used, as `verifiable`, whose gains are bought with what it does not count;
-    # `near`, the distance in metres to the nearest of KNOWN poses that are asked about, takes time and is then left out.
+    # By name; one's own rewards too. 0: logged, not used, as `verifiable`, whose gains are bought with what it does not count.
+    # `near`: minus the distance, metres, to the nearest pose that is asked about; it takes time, so at 0 it is not even logged.
     scale: str = "none"
     # "group" divides advantages by their group's spread, as the paper does; "none" leaves them in units of reward, so that
     # a prompt whose poses are all nearly right pulls less than one whose poses fail.
@@ -291,8 +291,9 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
         start = resume_run(policy, optimizer, config, out) if resume else begin_run(config, out)
     joints = critics.body.joints(poses)
     weights = captions.weights_for(captions.holds(joints).float().mean(0))
-    if config.reward_weights.get("near"):
-        critics.known = joints[torch.linspace(0, len(joints) - 1, min(len(joints), KNOWN)).long()].to(policy.device)
+    some = torch.linspace(0, len(joints) - 1, min(len(joints), KNOWN)).long()
+    critics.known = joints[some].to(policy.device) if config.reward_weights.get("near") else None
+    del joints
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc=config.algorithm)
     with stop_asked() as asked:
         for step in bar:

@@ -629,7 +629,7 @@ plt.show()
 # %% [markdown]
 # Depth was the worst before, and stays. What tells near from far is the z that the encoder guesses from light and outline, and
 # what bodies usually do. Both are in the policy's mean already, but that learnt from pictures like these: on photographs of a real
-# man the fit that hears the z again (`fit.DEEP`, `fit.HEARD`) is nearer by 1 to 4 mm. Only a second camera would settle it.
+# man the fit that hears the z again (`fit.DEEP`, `fit.HEARD`) is nearer by 1 to 4 mm, from either. Only a second camera would settle it.
 #
 # ## Exercise
 #

@@ -231,6 +231,8 @@ def test_nearness_is_paid_where_it_has_a_weight_and_to_sentences_alone(poses, to
     mine = dataclasses.replace(tools)
     run(poses, mine, tmp_path / "run", steps=1, image_share=0.4, reward_weights=weights | {"near": 2.5})
     assert mine.known.shape == (len(poses), 24, 3) and -0.5 < lines(tmp_path / "run")[0]["near"] < -0.01
+    run(poses, mine, tmp_path / "later", steps=1)  # with the same critics
+    assert "near" not in lines(tmp_path / "later")[0]
 
 
 @pytest.mark.parametrize("function, message", [

@@ -64,7 +64,8 @@ TABLES = {
 }
 COMPARED = (("hygrpo", "sft+"), ("hygrpo", "hygrpo-verifiable"), ("hygrpo-verifiable", "sft+"), ("hygrpo-narrow", "sft+"),
             ("hygrpo-wide", "sft+"), ("hygrpo-two", "sft+"), ("sft-refined", "sft+"), ("hygrpo-near-refined", "sft+"),
-            ("hygrpo", "sft+", "samples"), ("hygrpo", "sft-narrowed", "samples"), ("hygrpo-mean", "sft+"), ("hygrpo-mean", "hygrpo"), ("hygrpo-mean", "hygrpo", "samples"),
+            ("hygrpo", "sft+", "samples"), ("hygrpo", "sft-narrowed", "samples"),
+            ("hygrpo-mean", "sft+"), ("hygrpo-mean", "hygrpo"), ("hygrpo-mean", "hygrpo", "samples"),
             ("hygrpo-near", "sft+"), ("hygrpo-near", "hygrpo"), ("hygrpo-near", "hygrpo", "samples"))  # arms of alignment.py
 WATCHED = ("hygrpo", "verifiable too", "no plausible", "no KL", "no plausible, no KL")
 EQUAL_TIME = ("K = 1", "K = 16")
