@@ -14,7 +14,7 @@ from minirft.prior import PosePrior
 from minirft.retrieval import Panel, Retriever
 from minirft.rewards import nearness
 from minirft.snapshots import simulate_landmarks
-from minirft.vision import NAMES, Person
+from minirft.vision import HIPS, NAMES, Person
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # the root of a body that stands upright and looks into the camera
 ARM = [NAMES.index(f"left_{part}") for part in ("elbow", "wrist", "pinky", "index", "thumb")]
@@ -202,6 +202,9 @@ def test_depths_are_held_against_blazeposes_hips_on_hips_at_its_own_size(body, p
     people.world[:, NAMES.index("left_wrist"), 2] += 0.13
     off = depths_off(landmarks(body, poses), people)
     assert (off[:, NAMES.index("left_wrist")] + 0.1).abs().max() < 0.02 and off[:, NAMES.index("nose")].abs().max() < 0.03
+    points = landmarks(body, poses) - landmarks(body, poses)[:, HIPS].mean(1, keepdim=True)
+    people.world = -points.numpy()  # the other way up: believed little, and not turned round
+    torch.testing.assert_close(depths_off(points, people), 1.3 * points[..., 2], atol=1e-4, rtol=0)
 
 
 def test_what_the_policy_is_sure_of_hardly_moves(body, person_of):

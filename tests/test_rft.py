@@ -224,13 +224,21 @@ def test_a_reward_of_ones_own_is_weighed_by_name_and_seen_by_the_policy(poses, t
     assert lines(tmp_path / "run")[0]["head_high"] != 0 and lines(tmp_path / "run")[0]["words"] > 5
 
 
-def test_nearness_is_paid_where_it_has_a_weight_and_to_sentences_alone(poses, tools, tmp_path):
-    weights = RFTConfig().reward_weights
-    run(poses, dataclasses.replace(tools), tmp_path / "without", steps=1)
-    assert "near" not in lines(tmp_path / "without")[0]
-    mine = dataclasses.replace(tools)
-    run(poses, mine, tmp_path / "run", steps=1, image_share=0.4, reward_weights=weights | {"near": 2.5})
-    assert mine.known.shape == (len(poses), 24, 3) and -0.5 < lines(tmp_path / "run")[0]["near"] < -0.01
+def test_nearness_is_paid_where_it_has_a_weight_and_to_sentences_alone(poses, tools, tmp_path, monkeypatch):
+    weights, mine = RFTConfig().reward_weights, dataclasses.replace(tools, known=tools.body.joints(poses[:10]))
+    config = RFTConfig(**TINY | {"prompts": 8, "talk_share": 0.0}, image_share=0.5)
+    policy = PosePolicy.from_pretrained("mini-sft").add_lora("rft").eval()
+    samples, rollout, given, batch = batch_of(policy, poses, mine, config)
+    shown = torch.tensor([s.task == "image" for s in samples for _ in range(config.group_size)])
+    near = given[1]["near"]
+    assert shown.any() and (near[shown] == 0).all() and (near[~shown & batch.has_pose] < -0.01).all()
+    paid = critics.weigh(policy, rollout, *given, samples, dataclasses.replace(config, reward_weights=weights | {"near": 2.5}))
+    gap = (paid.pose_advantage - batch.pose_advantage).abs().sum(1)
+    assert (gap[shown] < 1e-6).all() and gap[~shown & batch.has_pose].min() > 0
+    monkeypatch.setattr(train, "KNOWN", 7)
+    run(poses, mine, tmp_path / "run", steps=1, reward_weights=weights | {"near": 2.5})
+    assert torch.equal(mine.known, tools.body.joints(poses)[torch.linspace(0, len(poses) - 1, 7).long()])
+    assert -0.5 < lines(tmp_path / "run")[0]["near"] < -0.01
     run(poses, mine, tmp_path / "later", steps=1)  # with the same critics
     assert "near" not in lines(tmp_path / "later")[0]
 
