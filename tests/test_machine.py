@@ -29,7 +29,7 @@ def test_what_runs_out_of_memory_is_told_the_way_down(monkeypatch, capsys):
     def full(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(cli, "_poses", full)
+    monkeypatch.setattr(cli, "poses_from", full)
     assert cli.main(["sft", "--base", "mini", "--vram", "24", "--poses", "prior", "--out", "never"]) == 2
     assert "out of memory; try --vram 16" in capsys.readouterr().err
 
