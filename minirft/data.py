@@ -86,7 +86,8 @@ def load_poses(path):
 
 
 def poses_from(where, seed):
-    """Poses to learn from (M, 24, 3, 3): a file's, or 10,000 of the prior's ("prior"), and the rare ones, since capture lacks whole families."""
+    """Poses to learn from (M, 24, 3, 3): a file's, or for "prior" 10,000 that the prior draws, and the rare ones, since capture lacks
+    whole families."""
     if where == "prior":
         poses = PosePrior.load().sample(10_000, generator=torch.Generator().manual_seed(seed))
     else:

@@ -74,7 +74,8 @@ def _add_answering(add):
          _number(float, 0, 10) | {"default": 1.0}),
         ("--best-of", "draw so many poses, keep the -n that the reward models like best; with --image the first is put together of them, "
          "joint by joint, to fit the picture", _number(int, 1, 1000)),
-        ("--refine", "move each pose to where the reward models like it best, near what bodies do; with --image to the landmarks seen", ON), ENCODER, SEED, OUT,
+        ("--refine", "move each pose to where the reward models like it best, near what bodies do; with --image to the landmarks seen", ON),
+        ENCODER, SEED, OUT,
         ("--obj", "also write every pose as a mesh", ON), DEVICE)
     add("evaluate", MODEL, ("--poses", "a pose file, as `minirft data` writes it", FILE), SEED,
         ("--protocol", "in place of --poses: 3dpw-14, h36m-14, h36m-17, rpe-22, open-24, posescript-full or posescript-pool",
