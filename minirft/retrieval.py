@@ -1,11 +1,11 @@
-"""Which pose belongs to which sentence: three text-pose retrieval models, two to be pleased and an independent judge.
+"""Which pose belongs to which sentence: four text-pose retrieval models, three to be pleased and an independent judge.
 
 What is trained against can't also tell whether training helped: a policy soon finds poses that no body takes and one network
-loves. Two are fooled together less easily: RFT's semantic reward, and what chooses or moves single poses (`generate --best-of`,
-`--refine`), is the mean of the reward model's and a second opinion's. The judge has another architecture (a bag of words and word
-pairs and joint positions, where those read in order and see rotations too), another seed, and has seen other trials of the motion
-capture; nor was it ever taught to tell one draw from another (data/build/retrieval.py). It may be looked at; it never enters a loss,
-a reward or a choice.
+loves. Several are fooled together less easily: RFT's semantic reward is the mean of the reward model's and a second opinion's, and
+what chooses or moves single poses (`generate --best-of`, `--refine`) asks a third one too, of another architecture. (Beside these two
+in the reward it taught a policy nothing more.) The judge has an architecture of its own (a bag of words and word pairs, where those
+read in order, and joint positions), another seed, and has seen other trials of the motion capture; nor was it ever taught to tell one
+draw from another (data/build/retrieval.py). It may be looked at; it never enters a loss, a reward or a choice.
 """
 
 import json
@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn.functional import normalize
+from torch.nn.functional import gelu, normalize
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
@@ -48,10 +48,30 @@ class RewardModel(nn.Module):
 
     def embed_pose(self, pose, joints):
         """Poses (..., 24, 3, 3) and their joints (..., 24, 3) metres to unit vectors (..., E)."""
-        places = (joints[..., 1:, :] - joints[..., :1, :]).flatten(-2)
-        first, second = PAIRS.to(joints.device)
-        apart = ((joints[..., first, :] - joints[..., second, :]).square().sum(-1) + 1e-8).sqrt()
-        return normalize(self.pose(torch.cat([to_6d(pose[..., :22, :, :]).flatten(-2), places, apart], -1)), dim=-1)
+        return normalize(self.pose(torch.cat([to_6d(pose[..., :22, :, :]).flatten(-2), _laid_out(joints)], -1)), dim=-1)
+
+
+class ThirdOpinion(nn.Module):
+    """Reads three and then five words at a time; sees where the joints are and how far from one another, and no rotations."""
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, 128, padding_idx=0)
+        self.three, self.five = nn.Conv1d(128, 192, 3, padding=1), nn.Conv1d(192, 192, 5, padding=2)
+        self.text = nn.Sequential(nn.LayerNorm(192), nn.Linear(192, 256), nn.GELU(), nn.Linear(256, 128))
+        self.pose = _mlp(23 * 3 + PAIRS.shape[1], 512, 128)
+        self.log_scale = nn.Parameter(torch.tensor(2.7))
+
+    def embed_text(self, tokens):
+        """Token ids (R, T), 0 on padding, to unit vectors (R, E)."""
+        mask = (tokens != 0)[:, None]
+        read = gelu(self.three(self.words(tokens).mT)) * mask
+        read = read + gelu(self.five(read))
+        return normalize(self.text(read.masked_fill(~mask, -torch.inf).amax(-1)), dim=-1)
+
+    def embed_pose(self, pose, joints):
+        """Joints (..., 24, 3) metres to unit vectors (..., E); the rotations are not looked at."""
+        return normalize(self.pose(_laid_out(joints)), dim=-1)
 
 
 class Judge(nn.Module):
@@ -77,8 +97,9 @@ class Judge(nn.Module):
         return normalize(self.pose((joints[..., 1:, :] - joints[..., :1, :]).flatten(-2)), dim=-1)
 
 
-KINDS = {"reward_model": RewardModel, "second_opinion": RewardModel, "judge": Judge}
-REWARDING = ("reward_model", "second_opinion")  # may be pleased
+KINDS = {"reward_model": RewardModel, "second_opinion": RewardModel, "third_opinion": ThirdOpinion, "judge": Judge}
+REWARDING = ("reward_model", "second_opinion")  # a policy is paid for pleasing these
+CHOOSING = (*REWARDING, "third_opinion")  # and single poses are chosen and moved by these
 
 
 class Retriever(nn.Module):
@@ -125,7 +146,7 @@ class Panel(nn.ModuleList):
     """Several retrieval models as one: unit vectors side by side, so that a cosine is the mean of theirs."""
 
     @classmethod
-    def load(cls, kinds=REWARDING):
+    def load(cls, kinds=CHOOSING):
         """Of the models that ship, these."""
         return cls([Retriever.load(kind) for kind in kinds])
 
@@ -176,6 +197,13 @@ def recall(text, pose, ks=(5, 10, 20), *, missing=None):
             rank = rank.masked_fill(missing, max(len(text), *ks) + 1)
         report[name] = {str(k): 100 * (rank <= k).float().mean().item() for k in ks}
     return report
+
+
+def _laid_out(joints):
+    """Where the joints (..., 24, 3) are, seen from the pelvis, and how far from one another: (..., 69 + 276) metres."""
+    first, second = PAIRS.to(joints.device)
+    apart = ((joints[..., first, :] - joints[..., second, :]).square().sum(-1) + 1e-8).sqrt()
+    return torch.cat([(joints[..., 1:, :] - joints[..., :1, :]).flatten(-2), apart], -1)
 
 
 def _mlp(size, width, out):

@@ -1,9 +1,9 @@
-"""Train data/reward_model.safetensors, second_opinion.safetensors and judge.safetensors; no reward shares a trial with the judge.
+"""Train data/reward_model.safetensors, second_opinion, third_opinion and judge beside it; no other shares a trial with the judge.
 
     python data/build/retrieval.py TRAIN.npz VALIDATION.npz data [--steps 3000] [--kinds second_opinion ...]
 
-Every second trial (in the order of their names) is the judge's, the others the two rewards'; so with the rare poses. Half an hour
-on one core for the second opinion and for the judge, twice as much for the reward model.
+Every second trial (in the order of their names) is the judge's, the others belong to the three others; so with the rare poses. Half an
+hour on one core for each opinion and for the judge, twice as much for the reward model.
 Prints recall on validation subjects, in a pool of 1,000, and how well draws around one pose are told apart; notes both in
 the files.
 """
@@ -23,7 +23,7 @@ from minirft.body import DATA, JOINT, flip_pose, from_6d, load_body, to_6d
 from minirft.data import grow, load_poses
 from minirft.retrieval import Retriever, recall
 
-SEEDS = {"reward_model": 1, "second_opinion": 11, "judge": 2}
+SEEDS = {"reward_model": 1, "second_opinion": 11, "third_opinion": 31, "judge": 2}
 LIMBS = [[JOINT[f"{side}_{part}"] for part in parts] for side in ("left", "right") for parts in
          (("collar", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist"), ("hip",), ("hip", "knee"), ("knee", "ankle"))]
 LIMBS += [[JOINT["pelvis"]], [JOINT["spine1"], JOINT["spine2"], JOINT["spine3"]], [JOINT["neck"], JOINT["head"]]]
