@@ -249,21 +249,23 @@ plt.show()
 # ## What bounds it?
 #
 # If the reward is so good a teacher, why not go to it directly? Move each mean pose of `mini-sft` by itself, along the gradient of what the networks
-# say of it, within what the policy believes: 20 small steps. First by the reward model alone, then by two reward models of different origin, then
-# also near what bodies do: each metre to the nearest of 15,000 poses costs `fit.NEAR` (that is `generate --refine`).
+# say of it, within what the policy believes: 20 small steps. First by the reward model alone, then by two reward models of different origin, by a
+# third of another architecture too, and then also near what bodies do: each metre to the nearest of 15,000 poses costs `fit.NEAR` (that is
+# `generate --refine`).
 
 # %%
 said, start_at = [s.caption for s in samples], pose["mini-sft"][:, :1]
 std = policies["mini-sft"].gaussian([s.question for s in samples])[1].nan_to_num(0.1)
 searched = {"mini-sft, mean": reports["mini-sft, mean"], "mini-rft, mean": reports["mini-rft, mean"]}
-one, two, known = retrieval.REWARDING[:1], retrieval.REWARDING, body.joints(data.poses_from("prior", seed + 1))
-for name, kinds, near in (("search by one", one, None), ("search by two", two, None), ("two, held near", two, known)):
+three, known = retrieval.CHOOSING, body.joints(data.poses_from("prior", seed + 1))
+for name, kinds, near in (("search by one", three[:1], None), ("search by two", three[:2], None), ("search by three", three, None),
+                          ("three, held near", three, known)):
     moved = refine_to_words(body, start_at, std, said, retrieval.Panel.load(kinds), tools.prior, known=near)
     searched[name] = measure(moved, samples, tools)
 print(f"{'%':16s}" + "".join(f"{name:>14s}" for name in rulers) + f"{'nearest, mm':>14s}")
 for name, report in searched.items():
     print(f"{name:16s}" + "".join(f"{read(report):14.1f}" for read in rulers.values()) + f"{report['nearest_real_mm']:14.1f}")
-first, aligned, _, free, held = searched.values()
+first, aligned, *_, free, held = searched.values()
 assert min(rulers["unrewarded"](found) for found in (free, held)) > rulers["unrewarded"](aligned)
 assert held["nearest_real_mm"] - first["nearest_real_mm"] < 0.6 * (free["nearest_real_mm"] - first["nearest_real_mm"])
 
@@ -281,7 +283,7 @@ plt.show()
 # %% [markdown]
 # More statements hold than any training taught: so much is in the reward that the small policy did not learn of it, and not for the noise of HyGRPO's gradient
 # (`gradient` takes the same steps with an exact one). By *one* network the judge gains less than the statements do: part of what is found is that
-# network's own fancy. Two networks seldom fancy the same. And exaggeration is hardly needed: held near known poses a search adds less than
+# network's own fancy. Several networks seldom fancy the same. And exaggeration is hardly needed: held near known poses a search adds less than
 # half as much distance to real ones, for nearly as many statements.
 #
 # ## What would you have otherwise?

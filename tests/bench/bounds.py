@@ -5,8 +5,8 @@
 
 From one SFT model, on 500 sentences about validation subjects, mean poses. `hygrpo` is alignment.py's; `gradient` goes as many steps
 with the same settings, KL, semantic and plausible reward, but differentiates these for a few draws as wide (and without talk): what it
-is better by is the cost of noise. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model and by two:
-what is better there, the policy did not learn; what is not, the reward does not know. The search's settings were chosen on these
+is better by is the cost of noise. `search` moves the poses of the SFT model one by one (fit.refine_to_words), by one reward model, two
+and three: what is better there, the policy did not learn; what is not, the reward does not know. The search's settings were chosen on these
 sentences. Writes data/results/bounds.json.
 """
 
@@ -26,7 +26,7 @@ from minirft.data import load_poses
 from minirft.evaluate import Instruments, ask, exam_samples, measure
 from minirft.fit import refine_to_words
 from minirft.policy import PosePolicy
-from minirft.retrieval import REWARDING, Panel
+from minirft.retrieval import CHOOSING, REWARDING, Panel
 from minirft.rewards import plausibility
 from minirft.rollout import to_pose
 from minirft.runs import CLIP_NORM
@@ -78,8 +78,9 @@ def bench(arguments):
     sft = PosePolicy.from_pretrained(base(0, arguments.out))
     start, std = ask(sft, exam), sft.gaussian([s.question for s in exam])[1].nan_to_num(0.1)
     found = {"sft": start}
-    for name, kinds in (("search, one reward model", REWARDING[:1]), ("search, two reward models", REWARDING)):
-        found[name] = refine_to_words(body, start, std, [s.caption for s in exam], Panel.load(kinds), critics.prior)
+    panels = {"one reward model": REWARDING[:1], "two reward models": REWARDING, "three reward models": CHOOSING}
+    for name, kinds in panels.items():
+        found[f"search, {name}"] = refine_to_words(body, start, std, [s.caption for s in exam], Panel.load(kinds), critics.prior)
     aligned, _ = align(base(0, arguments.out), "hygrpo", poses, body, seed=0, steps=config.steps, out=arguments.out / "hygrpo")
     found["hygrpo"] = ask(aligned.eval(), exam)
     found["gradient"] = ask(follow_gradient(sft, poses, critics, config), exam)
