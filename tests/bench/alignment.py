@@ -12,7 +12,8 @@ one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, 
 `-refined`: what `generate --refine` makes of an arm's poses. `sft-narrowed`: `sft`, whose draws take a share of its std, NARROWED, which makes
 them as various as hygrpo's on validation subjects: what of a better draw is alignment, and what is only less noise? `hygrpo-mean`: hygrpo whose
 rewards teach the mean alone, drawn from likewise. `hygrpo-near`: that, held by the reward `near` (NEAR) instead of three quarters of the KL; all
-its draws are narrow, since they teach no std. Some fifty CPU-minutes a seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it
+its draws are narrow, since they teach no std. `hygrpo-long` is `hygrpo-near` for 700 steps, `sft++` the control that gets its seconds. Some two
+CPU-hours a seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it
 is done; an arm whose report is there is not run again. The SFT models have learnt from sentences alone: seed 0 is mini-sft, 1 and 2 were
 data/seeds/, as they were at commit 2b3aebd, from where they are taken. data/README.md says how they, train.npz and test.npz are made.
 """
@@ -45,11 +46,13 @@ NEAR = {"reward_weights": train.RFTConfig().reward_weights | {"near": 2.5}, "pos
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
         "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
-        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR, "hygrpo-verifiable": VERIFIABLE,
+        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR, "hygrpo-long": NEAR | {"steps": 700},
+        "sft++": None, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
-        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None, "sft-refined": None, "hygrpo-near-refined": None}
+        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None, "sft-refined": None, "hygrpo-near-refined": None, "hygrpo-long-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
-NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7, "hygrpo-near": 0.7}
+BUDGETS = {"sft+": "hygrpo-wide", "sft++": "hygrpo-long"}  # whose CPU-seconds supervised learning goes on for
+NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7, "hygrpo-near": 0.7, "hygrpo-long": 0.7}
 CONTINUED_LR = 5e-4  # a quarter of SFT's peak
 RESULTS = DATA / "results" / "alignment"
 BASES = {0: "data/mini-sft", 1: "data/seeds/sft-1", 2: "data/seeds/sft-2"}
@@ -69,7 +72,7 @@ def base(seed, out):
 
 def align(sft, arm, poses, body, *, seed, steps, out):
     """Train one arm; returns the policy and its CPU-seconds. A run that was stopped goes on."""
-    config = train.RFTConfig(steps=steps, seed=seed, **ARMS[arm])
+    config = train.RFTConfig(**{"steps": steps, "seed": seed} | ARMS[arm])
     critics = Critics.load(body, rewarding=REWARDING[:1] if arm in ("hygrpo-wide", "hygrpo-exact") else REWARDING)
     with exact_split() if arm == "hygrpo-exact" else contextlib.nullcontext():
         return timed(train.rft, sft, poses, config, out, critics=critics)
@@ -164,8 +167,8 @@ def bench(arguments):
             name = f"{seed}-{arm.removesuffix('-refined')}"
             trained = PosePolicy.from_pretrained(sft if arm == "sft-refined" else arguments.out / name / "last")
             policy, seconds = refine(trained.eval(), body), json.loads((arguments.results / f"{name}.json").read_text())["cpu_seconds"]
-        elif arm == "sft+":
-            budget = json.loads((arguments.results / f"{seed}-hygrpo-wide.json").read_text())["cpu_seconds"]
+        elif arm in BUDGETS:
+            budget = json.loads((arguments.results / f"{seed}-{BUDGETS[arm]}.json").read_text())["cpu_seconds"]
             policy, seconds = go_on(sft, poses, body, seed=seed, seconds=budget, out=work)
         else:
             policy, seconds = align(sft, arm, poses, body, seed=seed, steps=arguments.steps, out=work)
@@ -174,7 +177,7 @@ def bench(arguments):
             policy = narrow(policy, NARROWED[arm])
         measured = evaluate(policy, test, body=body, name=f"{arm} of SFT seed {seed}")
         report.parent.mkdir(parents=True, exist_ok=True)
-        config = work / ("run" if arm == "sft+" else "") / "config.json"
+        config = work / ("run" if arm in BUDGETS else "") / "config.json"
         steps = json.loads(config.read_text())["steps"] if config.exists() else 0
         report.write_text(json.dumps(measured | {"cpu_seconds": seconds, "steps": steps} | made_by(), indent=1) + "\n")
 
