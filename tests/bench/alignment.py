@@ -12,10 +12,10 @@ one answer instead of all of a prompt's, and hygrpo-two in the semantic reward, 
 `-refined`: what `generate --refine` makes of an arm's poses. `sft-narrowed`: `sft`, whose draws take a share of its std, NARROWED, which makes
 them as various as hygrpo's on validation subjects: what of a better draw is alignment, and what is only less noise? `hygrpo-mean`: hygrpo whose
 rewards teach the mean alone, drawn from likewise. `hygrpo-near`: that, held by the reward `near` (NEAR) instead of three quarters of the KL; all
-its draws are narrow, since they teach no std. `hygrpo-long` is `hygrpo-near` for 700 steps, `sft++` the control that gets its seconds. Some two
-CPU-hours a seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it
-is done; an arm whose report is there is not run again. The SFT models have learnt from sentences alone: seed 0 is mini-sft, 1 and 2 were
-data/seeds/, as they were at commit 2b3aebd, from where they are taken. data/README.md says how they, train.npz and test.npz are made.
+its draws are narrow, since they teach no std. `hygrpo-long` is that for 700 steps, `sft++` what `sft+` is, for its seconds. Some two CPU-hours a
+seed. Each arm writes data/results/alignment/SEED-ARM.json as soon as it is done; an arm whose report is there is not run again. The SFT models
+have learnt from sentences alone: seed 0 is mini-sft, 1 and 2 were data/seeds/, as they were at commit 2b3aebd, from where they are taken.
+data/README.md says how they, train.npz and test.npz are made.
 """
 
 import argparse
@@ -46,10 +46,11 @@ NEAR = {"reward_weights": train.RFTConfig().reward_weights | {"near": 2.5}, "pos
 ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         # The paper's one pose an answer, in groups of its size: as many answers a step as hygrpo.
         "hygrpo-k1": {"poses_per_answer": 1, "group_size": 8, "prompts": 16}, "hygrpo": {},
-        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR, "hygrpo-long": NEAR | {"steps": 700},
-        "sft++": None, "hygrpo-verifiable": VERIFIABLE,
+        "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR,
+        "hygrpo-long": NEAR | {"steps": 700}, "sft++": None, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
-        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None, "sft-refined": None, "hygrpo-near-refined": None, "hygrpo-long-refined": None}
+        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None, "sft-refined": None, "hygrpo-near-refined": None,
+        "hygrpo-long-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
 BUDGETS = {"sft+": "hygrpo-wide", "sft++": "hygrpo-long"}  # whose CPU-seconds supervised learning goes on for
 NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7, "hygrpo-near": 0.7, "hygrpo-long": 0.7}
