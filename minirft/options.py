@@ -42,6 +42,7 @@ OUT = "--out", "folder for the results", FOLDER | {"required": True}
 ENCODER = "--encoder", "a file with ViTPose's or HMR2.0's weights, in place of BlazePose's landmarks", FILE
 POSES = "--poses", "a pose file, or the word prior", FILE | {"required": True}
 RESUME = "--resume", "go on with the run in --out", ON
+MORE = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
 
 
 def build_parser(*commands):
@@ -96,15 +97,18 @@ def _add_learning(add):
     add("sft", ("--base", "what to start from: mini (fresh weights), a shipped name, a checkpoint, or a vision-language model by its "
               "hub name or folder", {"default": "mini"}), vram, POSES, validation, OUT,
         ("--steps", "optimiser steps", COUNT | {"default": 6000}),
-        ("--lr", "peak learning rate; by default 2e-3, for a model of the hub's 2e-4", RATE), share, pictures, see, ENCODER,
+        ("--lr", "peak learning rate; by default 2e-3, for a model of the hub's 2e-4", RATE),
+        ("--set", "any other number of train.SFTConfig, as in batch_size=48; repeatable", MORE), share, pictures, see, ENCODER,
         ("--teacher", "a model whose mean poses to imitate, such as mini-rft, in place of the poses that sentences were made of",
          {"default": ""}), own, own_share, RESUME, SEED, BODY, DEVICE)
     add("rft", MODEL, vram, POSES, validation, OUT, ("--steps", "batches of answers", COUNT | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; the paper draws 1", FEW | {"default": 64}),
-        ("--questions", "a step", COUNT | {"default": 64}), ("--lr", "peak learning rate; by default 1e-3, for a model of the hub's 2e-4", RATE), share, pictures, ENCODER,
+        ("--questions", "a step", COUNT | {"default": 64}),
+        ("--lr", "peak learning rate; by default 1e-3, for a model of the hub's 2e-4", RATE),
+        ("--set", "any other number of train.RFTConfig, as in pose_beta=3e-3; repeatable", MORE), share, pictures, ENCODER,
         ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",
-         {"action": "append", "default": [], "metavar": "REWARD"}),
+         MORE | {"metavar": "REWARD"}),
         ("--sentence-encoder", "for the text similarity: BAAI/bge-m3, a folder", {"metavar": "NAME"}), own, own_share,
         RESUME, SEED, BODY, DEVICE)
 

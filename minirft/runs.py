@@ -1,11 +1,12 @@
-"""A training run's folder: metrics.jsonl, one line a step, and `last`, the newest checkpoint, whole at any moment."""
+"""A training run: its numbers, and its folder with metrics.jsonl, a line a step, and `last`, the newest checkpoint, always whole."""
 
+import ast
 import contextlib
 import json
 import shutil
 import signal
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,35 @@ from .errors import InputError, in_short
 from .files import write_atomic
 
 CLIP_NORM = 1.0  # a longer gradient is scaled down to it
+
+
+def with_settings(config, texts):
+    """The config with other numbers: texts of NAME=VALUE, each as `--set` takes it. Raises InputError for one that cannot be."""
+    known = {name: value for name, value in vars(config).items() if not isinstance(value, dict)}  # weights have --reward
+    changed = {}
+    for given in texts:
+        name, _, text = given.partition("=")
+        if name not in known:
+            raise InputError(f"--set {in_short(given, 60)}: nothing has that name; give a value to one of {', '.join(known)}")
+        changed[name] = _read_like(known[name], text)
+        if changed[name] is None:
+            like = ",".join(map(str, known[name])) if isinstance(known[name], tuple) else known[name]
+            raise InputError(f"--set {in_short(given, 60)}: no such value; give one like {name}={like}")
+    return replace(config, **changed)
+
+
+def _read_like(like, text):
+    """Text as a value of the kind that `like` is, None where it is none."""
+    if isinstance(like, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+        if isinstance(like, tuple):
+            return tuple(map(float, value if isinstance(value, tuple) else (value,)))
+        value = float(value) if isinstance(like, float) and type(value) is int else value
+    except (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError):
+        return None
+    return value if type(value) is type(like) else None
 
 
 def check_free(out):

@@ -6,6 +6,7 @@ seeded by those two numbers. So on a CPU a run that was stopped goes on to bitwi
 
 import copy
 import random
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from . import captions
 from .batches import by_length, fresh_samples, micro_batches
 from .body import to_6d
 from .critics import average_rewards, give_rewards, rft_loss, weigh
-from .data import image_sample
+from .data import SEE, image_sample
 from .errors import InputError
 from .evaluate import exam_samples
 from .lesson import Specialist, pose_losses, teach_to_read
@@ -26,6 +27,17 @@ from .rollout import to_pose
 from .runs import begin_run, descend, end_step, make_optimizer, one_line, resume_run, save_run, stop_asked
 
 KNOWN = 15_000  # poses among which the reward `near` looks for the nearest; of more, so many spread over them
+
+
+def _check(config, rules, counts):
+    """Raise InputError with the values of a config that cannot be. rules: whether each holds; counts: numbers that are 1 at least."""
+    for name, value in vars(config).items():
+        if isinstance(value, (int, float)):
+            low, high = int(name in counts), 1 if name.endswith("_share") else sys.float_info.max
+            rules |= {name: rules.get(name, True) and low <= value <= high}
+    wrong = [f"{name}={getattr(config, name)!r}" for name, holds in rules.items() if not holds]
+    if wrong:
+        raise InputError(f"{', '.join(wrong)} cannot be; see the comments of {type(config).__name__}")
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,9 @@ class SFTConfig:
     # Steps between checkpoints.
     seed: int = 0
     # Of the weights, the batches and everything else random.
+
+    def __post_init__(self):
+        _check(self, {"see": self.see in SEE}, ("steps", "batch_size", "micro_batch", "validate_every", "save_every"))
 
 
 def sft(policy, poses, config, *, body, out, album=None, own=None, validation=None, validation_album=None, resume=False, progress=True):
@@ -261,13 +276,10 @@ class RFTConfig:
     # Of the batches, the answers, the poses and the adapter.
 
     def __post_init__(self):
-        rules = {"group_size": self.group_size >= 2, "poses_per_answer": self.poses_per_answer >= 1,
-                 "algorithm": self.algorithm in ("hygrpo", "grpo"), "pose_ratio": self.pose_ratio in ("joint", "mean"),
-                 "temperature": self.temperature > 0, "widths": min(self.widths, default=0) > 0, "inner_steps": self.inner_steps >= 1,
-                 "max_tokens": self.max_tokens >= 1}
-        wrong = [f"{name}={getattr(self, name)!r}" for name, holds in rules.items() if not holds]
-        if wrong:
-            raise InputError(f"{', '.join(wrong)} cannot be; see the comments of RFTConfig")
+        _check(self, {"group_size": self.group_size >= 2, "algorithm": self.algorithm in ("hygrpo", "grpo"),
+                      "scale": self.scale in ("none", "group"), "pose_ratio": self.pose_ratio in ("joint", "mean"),
+                      "temperature": self.temperature > 0, "widths": self.widths and all(0 < width <= 10 for width in self.widths)},
+               ("steps", "prompts", "poses_per_answer", "max_tokens", "inner_steps", "micro_batch", "look_every"))
 
 
 def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None, resume=False, progress=True):

@@ -220,6 +220,9 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "name map with broken JSON": (["data", "whole.bvh", "--out", "new.npz", "--names", "names.json"], "names.json"),
     "no such name map": (["data", "whole.bvh", "--out", "new.npz", "--names", "none.json"], "none.json"),
     "fewer drawn than kept": ([*GENERATE, "-n", "4", "--best-of", "3"], "--best-of 3 cannot give -n 4"),
+    "no such number": ([*SFT, "--set", "speed=3"], "nothing has that name; give a value to one of steps, batch_size"),
+    "a number that cannot be": ([*SFT, "--set", "batch_size=0"], "batch_size=0 cannot be; see the comments of SFTConfig"),
+    "a number of another kind": ([*RFT, "--set", "group_size=2.5"], "group_size=2.5: no such value; give one like group_size=2"),
     "no such algorithm": ([*RFT, "--algorithm", "ppo"], "'ppo'"),
     "a weight that is no number": ([*RFT, "--reward", "semantic=high"], "'high' is no weight"),
     "a reward without a weight": ([*RFT, "--reward", "semantic"], "semantic=0.5"),
@@ -561,8 +564,11 @@ def test_where_blazepose_cannot_be_had_it_is_one_clear_line(world, tmp_path, mon
 def test_rft_writes_a_checkpoint_pictures_and_metrics_and_resumes(world, tmp_path, small_rollouts, stop_at, capsys):
     (world / "tall.py").write_text("def tall(samples, answers, pose, joints):\n    return joints[..., 15, 1]\n")
     whole, stopped = (["rft", "--model", "mini-sft", "--poses", world / "good.npz", "--validation", world / "good.npz",
-                       "--steps", 3, "--reward", f"{world / 'tall.py'}:tall=0.5", "--out", tmp_path / name] for name in "ab")
+                       "--steps", 3, "--reward", f"{world / 'tall.py'}:tall=0.5", "--set", "widths=0.3", "--set", "pose_beta=3e-3",
+                       "--out", tmp_path / name] for name in "ab")
     assert run(*whole) == 0
+    noted = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (noted["widths"], noted["pose_beta"], noted["steps"]) == ([0.3], 0.003, 3)
     assert {"step_00002.png", "step_00003.png", "last", "metrics.jsonl", "config.json"} == {
         path.name for path in (tmp_path / "a").iterdir()}
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]

@@ -324,7 +324,8 @@ def test_an_aligned_model_is_not_aligned_again(poses, tools, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"group_size": 1}, {"poses_per_answer": 0}, {"algorithm": "ppo"}, {"pose_ratio": "sum"},
-                                   {"temperature": 0.0}, {"max_tokens": 0}, {"widths": ()}, {"widths": (1.0, 0.0)}])
+                                   {"temperature": 0.0}, {"max_tokens": 0}, {"widths": ()}, {"widths": (1.0, 0.0)}, {"lr": -1e-3},
+                                   {"pose_beta": float("nan")}, {"adapter_lr": float("inf")}, {"talk_share": 1.5}, {"scale": "all"}])
 def test_a_config_that_cannot_be_says_which_value(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         RFTConfig(**wrong)

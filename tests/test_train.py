@@ -1,6 +1,7 @@
 """Supervised training: repeatable, resumable to the bit, indifferent to how a batch is cut, and it learns."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,23 @@ def test_a_run_is_not_overwritten_and_resumes_only_with_its_own_config(poses, bo
         run(poses, body, tmp_path / "run", steps=3, resume=True)
     with pytest.raises(InputError, match="no checkpoint to resume"):
         run(poses, body, tmp_path / "nothing", resume=True)
+
+
+@pytest.mark.parametrize("text, name, value", [("lr=1", "lr", 1.0), ("widths=0.3", "widths", (0.3,)), ("widths=1,0.25", "widths", (1.0, 0.25)),
+                                               ("align_std=False", "align_std", False), ("algorithm=grpo", "algorithm", "grpo")])
+def test_a_number_is_read_as_what_it_is_by_default(text, name, value):
+    before = train.RFTConfig()
+    after = runs.with_settings(before, [text])
+    assert getattr(after, name) == value and type(getattr(after, name)) is type(getattr(before, name))
+    assert replace(after, **{name: getattr(before, name)}) == before
+
+
+@pytest.mark.parametrize("text", ["lr", "lr=", "lr=fast", "lr=True", "lr=" + "(" * 5000, "lr=" + "9" * 5000, "steps=1.5", "steps=True", "align_std=1",
+                                  "widths=a", "widths=1,(2,)", "reward_weights={}", "speed=1", "=1"])
+def test_what_is_no_such_number_is_one_short_line(text):
+    with pytest.raises(InputError, match=f"^--set {text[:3]}.*; give ") as told:
+        runs.with_settings(train.RFTConfig(), [text])
+    assert len(str(told.value)) < 700
 
 
 def test_a_gradient_that_is_not_finite_stops_with_the_last_good_state(poses, body, tmp_path, monkeypatch):
