@@ -49,8 +49,7 @@ ARMS = {"sft": None, "sft+": None, "grpo": {"algorithm": "grpo"},
         "hygrpo-kl": {"pose_beta": 2.4e-2}, "hygrpo-mean": {"align_std": False}, "hygrpo-near": NEAR,
         "hygrpo-long": NEAR | {"steps": 700}, "sft++": None, "hygrpo-verifiable": VERIFIABLE,
         "hygrpo-narrow": VERIFIABLE | {"widths": (1.0, 0.3, 0.3), "poses_per_answer": 96}, "hygrpo-wide": FORMER,
-        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None, "sft-refined": None, "hygrpo-near-refined": None,
-        "hygrpo-long-refined": None}
+        "hygrpo-two": FORMER, "hygrpo-exact": FORMER, "sft-narrowed": None, "sft-refined": None, "hygrpo-near-refined": None}
 ORDER = ("hygrpo-wide", *(arm for arm in ARMS if arm != "hygrpo-wide"))  # first, since its seconds are sft+'s budget
 BUDGETS = {"sft+": "hygrpo-wide", "sft++": "hygrpo-long"}  # whose CPU-seconds supervised learning goes on for
 NARROWED = {"sft-narrowed": 0.64, "hygrpo-mean": 0.7, "hygrpo-near": 0.7, "hygrpo-long": 0.7}
