@@ -67,8 +67,8 @@ COMPARED = (("hygrpo", "sft+"), ("hygrpo", "hygrpo-verifiable"), ("hygrpo-verifi
             ("hygrpo", "sft+", "samples"), ("hygrpo", "sft-narrowed", "samples"),
             ("hygrpo-mean", "sft+"), ("hygrpo-mean", "hygrpo"), ("hygrpo-mean", "hygrpo", "samples"),
             ("hygrpo-near", "sft+"), ("hygrpo-near", "hygrpo"), ("hygrpo-near", "hygrpo", "samples"),
-            ("hygrpo-long", "sft++"), ("hygrpo-long", "sft+"), ("hygrpo-long", "hygrpo-near"), ("hygrpo-long", "hygrpo"), ("hygrpo-long", "hygrpo", "samples"),
-            ("sft++", "sft+"))  # arms of alignment.py
+            ("hygrpo-long", "sft++"), ("hygrpo-long", "sft+"), ("hygrpo-long", "hygrpo-near"), ("hygrpo-long", "hygrpo"),
+            ("hygrpo-long", "hygrpo", "samples"), ("sft++", "sft+"))  # arms of alignment.py
 WATCHED = ("hygrpo", "verifiable too", "no plausible", "no KL", "no plausible, no KL")
 EQUAL_TIME = ("K = 1", "K = 16")
 RESULTS = DATA / "results" / "evidence"
