@@ -220,7 +220,7 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "name map with broken JSON": (["data", "whole.bvh", "--out", "new.npz", "--names", "names.json"], "names.json"),
     "no such name map": (["data", "whole.bvh", "--out", "new.npz", "--names", "none.json"], "none.json"),
     "fewer drawn than kept": ([*GENERATE, "-n", "4", "--best-of", "3"], "--best-of 3 cannot give -n 4"),
-    "no such number": ([*SFT, "--set", "speed=3"], "nothing has that name; give a value to one of steps, batch_size"),
+    "nothing of that name to set": ([*SFT, "--set", "speed=3"], "nothing has that name; give a value to one of steps, batch_size"),
     "a number that cannot be": ([*SFT, "--set", "batch_size=0"], "batch_size=0 cannot be; see the comments of SFTConfig"),
     "a number of another kind": ([*RFT, "--set", "group_size=2.5"], "group_size=2.5: no such value; give one like group_size=2"),
     "no such algorithm": ([*RFT, "--algorithm", "ppo"], "'ppo'"),
