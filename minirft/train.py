@@ -67,7 +67,7 @@ class SFTConfig:
     # to say what it read; no more than twice `steps`.
     teacher: str = ""
     # A policy, by name or folder, whose mean poses are the aim for our sentences in place of the poses that these were made of: a
-    # true pose is one of many that fit, a teacher's their middle. Its std is not taught. It brings little (README).
+    # true pose is one of many that fit, a teacher's their middle. Its std is not taught. It brings little (data/results/findings.md).
     see: str = "features"
     # What of a picture the policy looks at: "features" of the pose-aware encoder, "pixels" by its vision tower, "both".
     text_weight: float = 0.2

@@ -1,4 +1,4 @@
-"""The figures that the README shows are those of the reports that lie in data/results/."""
+"""The figures that README.md and findings.md show are those of the reports that lie in data/results/."""
 
 import json
 from pathlib import Path
@@ -32,10 +32,11 @@ def test_the_page_of_tables_is_what_the_reports_give(evidence):
     assert (RESULTS / "tables.md").read_text(encoding="utf-8") == evidence.everything(), "run python tests/bench/evidence.py"
 
 
-def test_the_readmes_tables_are_of_that_page():
-    page = (RESULTS / "tables.md").read_text(encoding="utf-8").splitlines()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = [line for line in readme[readme.index("## Results") : readme.index("## What is where")].splitlines() if line.startswith("|")]
+@pytest.mark.parametrize(("path", "begin", "end"), [(ROOT / "README.md", "## Results", "## What is where"),
+                                                    (RESULTS / "findings.md", "# What", "## A small language model")])
+def test_the_tables_shown_are_of_that_page(path, begin, end):
+    page, text = (RESULTS / "tables.md").read_text(encoding="utf-8").splitlines(), path.read_text(encoding="utf-8")
+    shown = [line for line in text[text.index(begin) : text.index(end)].splitlines() if line.startswith("|")]
     assert len(shown) > 30 and [line for line in shown if line not in page] == []
 
 
