@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import torch
 
-from minirft.body import DATA, JOINT
-from minirft.errors import InputError
-from minirft.phrases import Unit, compose, pick, read_statements, words_of
+from .body import DATA, JOINT
+from .errors import InputError
+from .phrases import Unit, compose, pick, read_statements, words_of
 
 KINDS = ("angle", "distance", "relative", "direction", "ground", "whole")
 

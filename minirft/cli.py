@@ -157,7 +157,7 @@ def sft(arguments):
     if arguments.vram:
         setting = _turn_dial(arguments.vram, policy.checkpoint_gradients())
         config = replace(config, micro_batch=setting.group_size)  # HyGRPO has at least as many answers at once
-    config = with_settings(config, arguments.set)
+    config = with_settings(config, arguments.set, but=vars(arguments))
     album = _album(arguments)
     if album:
         policy.face(album.tokens.shape[1:])
@@ -204,7 +204,7 @@ def rft(arguments):
     if arguments.vram:
         setting = _turn_dial(arguments.vram, policy)
         config = replace(config, group_size=setting.group_size, micro_batch=setting.micro_batch)
-    config = with_settings(config, arguments.set)
+    config = with_settings(config, arguments.set, but=vars(arguments))
     critics = Critics.load(body, encoder=arguments.sentence_encoder, own=own)
     train.rft(policy, poses_from(arguments.poses, seed), config, critics=critics, out=out, album=album, look=look,
               own=_own(arguments, policy.sees, encoder), resume=arguments.resume)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minirft.errors import InputError, in_short
+from .errors import InputError, in_short
 
 KINDS = {"float": "fiu", "int": "iu", "str": "U", "bool": "b"}  # numpy's dtype kinds that a reader takes for each
 

@@ -15,11 +15,11 @@ import roma
 import torch
 from tqdm import tqdm
 
-from minirft import amass
-from minirft.body import DATA, JOINT, JOINT_NAMES, PARENTS, canonical_yaw, load_body, to_axis_angle
-from minirft.errors import InputError
-from minirft.files import walk
-from minirft.mocap import read_amc, read_bvh, read_text
+from . import amass
+from .body import DATA, JOINT, JOINT_NAMES, PARENTS, canonical_yaw, load_body, to_axis_angle
+from .errors import InputError
+from .files import walk
+from .mocap import read_amc, read_bvh, read_text
 
 SUFFIXES = (".bvh", ".amc")
 NEAR_DUPLICATE_MM = 10.0  # mean joint distance; someone standing still sways less than this in an eighth of a second

@@ -10,8 +10,8 @@ import json
 import re
 from typing import NamedTuple
 
-from minirft.body import DATA
-from minirft.errors import InputError
+from .body import DATA
+from .errors import InputError
 
 BASE, THIRD, GERUND = range(3)  # the forms of a verb: raise, raises, raising
 _LISTS = (  # what data/phrases.json must hold

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import normalize
 
-from minirft.body import DATA, canonical_yaw, from_6d, to_6d
-from minirft.errors import InputError
+from .body import DATA, canonical_yaw, from_6d, to_6d
+from .errors import InputError
 
 BODY_JOINTS = slice(1, 22)  # all but the pelvis and the hands, which stay identity
 CODE, LATENT = 29, 32  # numbers for the body's joints; and with the three of the up direction

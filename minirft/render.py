@@ -9,9 +9,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch.nn.functional import avg_pool2d, grid_sample, pad
 
-from minirft.body import JOINT_NAMES, PARENTS
-from minirft.errors import InputError
-from minirft.files import write_atomic
+from .body import JOINT_NAMES, PARENTS
+from .errors import InputError
+from .files import write_atomic
 
 VIEWS = {"front": 0.0, "side": -90.0, "back": 180.0}  # azimuth in degrees; from the side the body faces right
 FRAME = 2.3  # metres across every picture, so that bodies and poses compare; only a longer pose is drawn smaller

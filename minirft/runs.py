@@ -19,14 +19,15 @@ from .files import write_atomic
 CLIP_NORM = 1.0  # a longer gradient is scaled down to it
 
 
-def with_settings(config, texts):
-    """The config with other numbers: texts of NAME=VALUE, each as `--set` takes it. Raises InputError for one that cannot be."""
-    known = {name: value for name, value in vars(config).items() if not isinstance(value, dict)}  # weights have --reward
+def with_settings(config, texts, *, but=()):
+    """The config with other numbers: texts of NAME=VALUE, each as `--set` takes it. Raises InputError for one that cannot be, and for
+    names in `but`, which have an option of their own."""
+    known = {name: value for name, value in vars(config).items() if name not in but and not isinstance(value, dict)}  # weights: --reward
     changed = {}
     for given in texts:
         name, _, text = given.partition("=")
         if name not in known:
-            raise InputError(f"--set {in_short(given, 60)}: nothing has that name; give a value to one of {', '.join(known)}")
+            raise InputError(f"--set {in_short(given, 60)}: nothing to set has that name; give a value to one of {', '.join(known)}")
         changed[name] = _read_like(known[name], text)
         if changed[name] is None:
             like = ",".join(map(str, known[name])) if isinstance(known[name], tuple) else known[name]
