@@ -37,7 +37,7 @@ FILE, FOLDER, ON = {"metavar": "FILE"}, {"metavar": "DIR"}, {"action": "store_tr
 SEED = "--seed", "of every random draw", _number(int, 0, 2**32 - 1) | {"default": 0}
 BODY = "--body", "SMPL_NEUTRAL.pkl or .npz instead of the open body", FILE
 DEVICE = "--device", "cpu or cuda", {"type": _device, "default": "cpu"}
-MODEL = "--model", "a shipped name or a checkpoint folder", {"default": "mini-sft"}
+MODEL, ALIGNED = (("--model", "a shipped name or a checkpoint folder", {"default": name}) for name in ("mini-sft", "mini-rft"))
 OUT = "--out", "folder for the results", FOLDER | {"required": True}
 ENCODER = "--encoder", "a file with ViTPose's or HMR2.0's weights, in place of BlazePose's landmarks", FILE
 POSES = "--poses", "a pose file, or the word prior", FILE | {"required": True}
@@ -69,7 +69,7 @@ def _add_answering(add):
         ("--steps", "of HyGRPO", COUNT | {"default": 75}), SEED, DEVICE)
     add("generate", ("sentence", "what the body does, or with --image a question about it", {"nargs": "?"}),
         ("--image", "a photograph (jpg, png) whose largest person is posed, in the camera's frame", FILE),
-        ("--prompts", "a text file, one sentence a line", FILE), MODEL, BODY,
+        ("--prompts", "a text file, one sentence a line", FILE), ALIGNED, BODY,
         ("-n", "poses a sentence: the mean pose, then N - 1 samples", FEW),
         ("--width", "the share of the std that the samples of -n or --best-of take: less makes them more like bodies, and more alike",
          _number(float, 0, 10) | {"default": 1.0}),

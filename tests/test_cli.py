@@ -355,7 +355,7 @@ def posed(tmp_path_factory):
     """The folder that one `generate --prompts` of three sentences wrote, three poses each, with meshes."""
     root = tmp_path_factory.mktemp("posed")
     (root / "prompts.txt").write_text("\n\n".join(SENTENCES) + "\n")
-    code = run("generate", "--prompts", root / "prompts.txt", "--model", "mini-sft", "-n", 3, "--seed", 0, "--obj",
+    code = run("generate", "--prompts", root / "prompts.txt", "-n", 3, "--seed", 0, "--obj",
                "--out", root / "out")
     assert code == 0
     return root / "out"
