@@ -155,6 +155,7 @@ def load_backbone(name, *, four_bit=True, device="cpu"):
     four_bit: NF4 with double quantisation for the language model's layers, computing in bf16; else bf16 on cuda and
     fp32 on the CPU. Raises InputError where it cannot be had or is of no family that is known.
     """
+    device = str(device)
     dtype = torch.bfloat16 if four_bit or device != "cpu" else torch.float32
     kept = ["lm_head", *(f"model.{part}" for part in ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"))]
     bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,

@@ -292,6 +292,12 @@ def weights_for(frequency):
     return [weight * _rarity_weight(float(share)) for weight, share in zip(_KIND_WEIGHTS, frequency)]
 
 
+def weights_among(poses, body):
+    """The weights for sentences about poses (M, 24, 3, 3), by how many of them each statement holds for."""
+    held = sum(holds(body.joints(part)).sum(0) for part in poses.split(8192))  # a million at once would take gigabytes
+    return weights_for(held / len(poses))
+
+
 def describe(holds_row, rng, *, count=None, weights=None):
     """One true sentence about a pose.
 

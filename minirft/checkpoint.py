@@ -64,6 +64,7 @@ class Checkpoint:
                     _load(policy.projector, folder / "projector.safetensors")
                     policy.sees = about.get("sees")
                 policy.base = folder.name if folder.resolve().parent == DATA.resolve() else str(folder.resolve())
+            policy.answer_tokens = int(about.get("answer_tokens", policy.answer_tokens))
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a damaged file makes the libraries raise
@@ -115,7 +116,7 @@ class Checkpoint:
 
         folder = Path(folder)
         about = {"name": self.name, "head": {"min_std": self.head.min_std, "max_std": self.head.max_std}}
-        about |= {"sees": self.sees, "features": self.projector.shape}
+        about |= {"sees": self.sees, "features": self.projector.shape, "answer_tokens": self.answer_tokens}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(cast(self.head.state_dict()), folder / "head.safetensors")

@@ -15,7 +15,7 @@ import torch
 
 from . import captions, machine, mix, published
 from .body import DATA, load_body
-from .data import check_words, load_poses, poses_from, read_prompts
+from .data import DRAWN, check_words, load_poses, poses_from, read_prompts
 from .errors import InputError
 from .files import save_npz, write_json
 from .motion import read_folder, read_names
@@ -80,13 +80,11 @@ def demo(arguments):
         train.rft(policy, poses_from("prior", seed), config, critics=Critics.load(body), out=folder)
         policy.save_pretrained(out / "model")
     after = verdict(policy, exam, tools)
-    second, answers = answer_sentences(policy, sentences, body=body, out=out, seed=seed, n=2)
-    titles = [f"{s} (Before: mean, a draw. After: mean, a draw.)" for s in sentences]
-    pose_sheet(body, torch.cat([first, second], 1), titles, path=out / "poses.png", views=(-35,))
+    second, _ = answer_sentences(policy, sentences, body=body, out=out, seed=seed, n=2)
+    pose_sheet(body, torch.cat([first, second], 1), sentences, path=out / "poses.png", views=("front right",),
+               legend=f"Under each sentence the mean pose and a draw before HyGRPO, then the same after {arguments.steps} steps of it.")
     report = {"before": before, "after": after, "seconds": time.time() - began, "steps": arguments.steps, "seed": seed}
     write_json(out / "metrics.json", report)
-    for sentence, said in zip(sentences, answers):
-        print(f"{sentence}\n    {said[0]}")
     print(compare(before, after, EXAM))
     print(f"Wrote {out / 'poses.png'} (before and after {arguments.steps} steps), poses.npz, metrics.json, model.\n"
           f'Your own: minirft generate "kneel on one knee, arms out to the sides" --model {out / "model"} --out poses')
@@ -97,16 +95,16 @@ def generate(arguments):
     from .answer import answer_photo, answer_sentences, sheet_of_sentences, write_meshes
     from .policy import PosePolicy  # here and below, not above: transformers takes seconds to load
 
-    photo, n = arguments.image, arguments.n
+    photo, n, sentence = arguments.image, arguments.n, " ".join(arguments.sentence) if arguments.sentence else None
     if photo and arguments.prompts:
         raise InputError("--prompts FILE goes without --image; ask one question about a picture")
-    if not photo and (arguments.sentence is None) == (arguments.prompts is None):
+    if not photo and (sentence is None) == (arguments.prompts is None):
         raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE, or --image FILE')
-    sentences = read_prompts(arguments.sentence, arguments.prompts) if not photo or arguments.sentence else [None]
+    sentences = read_prompts(sentence, arguments.prompts) if not photo or sentence else [None]
     if arguments.best_of and arguments.best_of < n:
         raise InputError(f"--best-of {arguments.best_of} cannot give -n {n} poses; ask for at most as many as are drawn")
-    body, out = load_body(arguments.body), Path(arguments.out)
-    policy = PosePolicy.from_pretrained(arguments.model, device=arguments.device)
+    body, out, model = load_body(arguments.body), Path(arguments.out), arguments.model or ("mini-sft" if photo else "mini-rft")
+    policy = PosePolicy.from_pretrained(model, device=arguments.device)
     if policy.name == "mini" and sentences != [None]:
         check_words(sentences)
     for name in ("poses.npz", "poses.png"):
@@ -129,7 +127,7 @@ def generate(arguments):
     if arguments.best_of:
         chosen = f"one put together of their joints{f', and the {n - 1} nearest to what is seen' * (n > 1)}"  # if the mean pose is there
         print(f"Of {arguments.best_of} poses: {chosen if photo else f'for each sentence the {n} that the reward models like best'}.")
-    print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {arguments.model}).")
+    print(f"Wrote {out / 'poses.npz'} and {out / 'poses.png'} ({body.name} body, model {model}).")
 
 
 def sft(arguments):
@@ -179,10 +177,10 @@ def rft(arguments):
     if not arguments.resume:
         check_free(out)
     weights, own = read_rewards(arguments.reward, train.RFTConfig().reward_weights)
-    config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, prompts=arguments.questions,
+    config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, prompts=arguments.prompts,
                              poses_per_answer=arguments.poses_per_answer, reward_weights=weights, image_share=arguments.image_share)
     album = _album(arguments)
-    unseen = load_poses(arguments.validation).pose if arguments.validation else poses_from("prior", seed + 1)
+    unseen = load_poses(arguments.validation).pose if arguments.validation else poses_from("prior", seed + 1)[:DRAWN]  # the rare are learnt from
     tools = Instruments.load(body, unseen)
     pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
     encoder = _encoder(arguments)

@@ -104,7 +104,7 @@ def give_rewards(rollout, answers, samples, critics):
     text = critics.reward_model.embed_text([s.caption for s in samples]).repeat_interleave(size, 0)[posed, None]
     named = {"semantic": rewards.semantic_alignment(text, critics.reward_model.embed_pose(pose, joints)),
              "verifiable": rewards.verifiable(captions.holds(joints), [s.statements for s in rows], counted=counted),
-             "plausible": rewards.plausibility(critics.prior.score(pose))}
+             "plausible": rewards.plausibility(torch.cat([critics.prior.score(part) for part in pose.split(64)]))}
     if critics.known is not None:
         named["near"] = rewards.nearness(joints, critics.known)
     told = torch.tensor([bool(s.caption) for s in rows], dtype=torch.bool, device=pose.device)
@@ -172,8 +172,6 @@ class Batch(Tokens):
 def weigh(policy, rollout, of_answers, of_poses, samples, config):
     """Rewards to advantages, and what the reference thinks of the rollout: a Batch."""
     scores, weights = rollout.scores, config.reward_weights
-    with policy.reference():
-        reference = policy.score(rollout, temperature=rollout.temperature)
     wants = torch.tensor([s.pose is not None for s in samples]).repeat_interleave(config.group_size).to(scores.has_pose)
     rows, pose_rewards = scores.has_pose, rewards.total(of_poses, weights)
     missing = min([MISSING, *pose_rewards[rows & wants].mean(1).tolist()])  # to say no pose is never better than to say the worst
@@ -181,11 +179,17 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
     text, pose = hygrpo.hybrid_advantages(rewards.total(of_answers, weights), pose_rewards, rows, config.group_size, missing=missing,
                                           scale=config.scale, min_std=MIN_STD, kinds=len(config.widths))
     tokens = {part.name: getattr(rollout, part.name) for part in fields(Tokens)}
-    return Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows),
-                 width=rollout.width.expand(len(rows), -1), old_text_logp=scores.text_logp,
-                 old_pose_logp=spread(rollout.pose_logp, rows), reference_text_logp=reference.text_logp,
-                 reference_mean=spread(reference.mean, rows), reference_std=spread(reference.std, rows, 1.0),
-                 text_advantage=text, pose_advantage=pose if config.algorithm == "hygrpo" else torch.zeros_like(pose))
+    batch = Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows),
+                  width=rollout.width.expand(len(rows), -1), old_text_logp=scores.text_logp,
+                  old_pose_logp=spread(rollout.pose_logp, rows), reference_text_logp=torch.zeros_like(scores.text_logp),
+                  reference_mean=spread(torch.zeros_like(scores.mean), rows), reference_std=spread(torch.ones_like(scores.std), rows, 1.0),
+                  text_advantage=text, pose_advantage=pose if config.algorithm == "hygrpo" else torch.zeros_like(pose))
+    with policy.reference():  # part by part, as the loss does: in bf16 another shape gives other numbers, and a KL of no update
+        for part in batch.parts(config.micro_batch, config.group_size):
+            found = policy.score(part, temperature=rollout.temperature)
+            part.reference_text_logp.copy_(found.text_logp)
+            part.reference_mean.copy_(spread(found.mean, part.has_pose)), part.reference_std.copy_(spread(found.std, part.has_pose, 1.0))
+    return batch
 
 
 def rft_loss(policy, batch, config, *, prompts, first=False):

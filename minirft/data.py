@@ -12,7 +12,7 @@ import torch
 from . import captions
 from .body import DATA, flip_pose, to_matrix
 from .errors import InputError
-from .files import load_npz
+from .files import check_arrays, read_arrays
 from .prior import PosePrior
 
 POSE = "<POSE>"
@@ -66,11 +66,12 @@ class PoseSet:
 
 
 def load_poses(path):
-    """Read a pose file: npz with `pose` (M, 72) axis-angle and, if there, `clip`, `frame`, `subject`.
+    """Read a pose file: npz with `pose` (M, 72) axis-angle and, if there, `clip`, `frame`, `subject`; or one that `minirft generate`
+    wrote, whose sentences are then the clips.
 
     Raises InputError for a file that is missing, broken, empty, not finite, or holds Python objects.
     """
-    arrays = load_npz(path, required={"pose": ("float", "M", 72)})
+    arrays = check_arrays(path, _as_rows(path, read_arrays(path)), required={"pose": ("float", "M", 72)})
     count = len(arrays["pose"])
     if count == 0:
         raise InputError(f"{path}: holds no poses; `minirft data` makes a pose file from motion capture")
@@ -79,17 +80,32 @@ def load_poses(path):
         fields[name] = np.atleast_1d(arrays.get(name, default))
         if len(fields[name]) != count:
             raise InputError(f"{path}: {name} has {len(fields[name])} rows for {count} poses")
-    pose = to_matrix(torch.from_numpy(arrays["pose"]))
+    pose = torch.cat([to_matrix(part) for part in torch.from_numpy(arrays["pose"]).split(8192)])  # roma needs many times the memory
     if not pose.isfinite().all():
         raise InputError(f"{path}: 'pose' holds numbers too large to be angles; give axis-angles in radians")
     return PoseSet(pose, **fields)
 
 
+DRAWN = 10_000
+
+
+def _as_rows(path, arrays):
+    """Of generate's poses (P, n, 72), NaN where an answer holds none, a row for each that is there; other arrays as they are."""
+    pose, prompt = arrays.get("pose"), arrays.get("prompt")
+    if pose is None or prompt is None or pose.dtype.kind != "f" or pose.ndim != 3 or len(pose) != len(prompt):
+        return arrays
+    if arrays.get("frame") == "camera":
+        raise InputError(f"{path}: holds poses as a camera saw them; a pose file's stand upright and without yaw")
+    there = np.isfinite(pose).all(-1)
+    which, frame = there.nonzero()
+    return {"pose": pose[there], "clip": prompt[which], "frame": frame}
+
+
 def poses_from(where, seed):
-    """Poses to learn from (M, 24, 3, 3): a file's, or for "prior" 10,000 that the prior draws, and the rare ones, since capture lacks
-    whole families."""
+    """Poses to learn from (M, 24, 3, 3): a file's, or for "prior" DRAWN by the prior, and behind these the rare ones, since capture
+    lacks whole families."""
     if where == "prior":
-        poses = PosePrior.load().sample(10_000, generator=torch.Generator().manual_seed(seed))
+        poses = PosePrior.load().sample(DRAWN, generator=torch.Generator().manual_seed(seed))
     else:
         poses = load_poses(where).pose
     return torch.cat([poses, load_poses(DATA / "rare.npz").pose])

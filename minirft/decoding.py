@@ -4,6 +4,8 @@ From Python a step of a model in four bits under an adapter is thousands of laun
 takes as long as its arithmetic.
 """
 
+import functools
+
 import torch
 
 
@@ -31,17 +33,23 @@ class Replayed:
     by the next call; nothing in it may wait for the card or change its shape."""
 
     def __init__(self, function, *inputs):
-        self.inputs, self.graph, stream = [x.clone() for x in inputs], torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            function(*self.inputs)  # libraries make ready the first time, which cannot be recorded
-            self.graph.capture_begin()
-            self.output = function(*self.inputs)
-            self.graph.capture_end()
-        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.device(inputs[0].device):
+            self.inputs, self.graph, stream = [x.clone() for x in inputs], torch.cuda.CUDAGraph(), _side_stream(inputs[0].device)
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                function(*self.inputs)  # libraries make ready the first time, which cannot be recorded
+            torch.cuda.current_stream().wait_stream(stream)
+            with torch.cuda.graph(self.graph, stream=stream):  # gives back what PyTorch keeps first: while it records it cannot
+                self.output = function(*self.inputs)
 
     def __call__(self, *inputs):
         for kept, given in zip(self.inputs, inputs):
             kept.copy_(given)
         self.graph.replay()
         return self.output
+
+
+@functools.cache
+def _side_stream(device):
+    """One for each card: memory that PyTorch keeps for a stream serves no other."""
+    return torch.cuda.Stream(device)

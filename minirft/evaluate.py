@@ -52,11 +52,12 @@ def nearest_mm(joints, real, own=None):
     """
     centred = (real - real[:, :1])[:, 1:]  # the pelvis is at zero in all
     best = []
-    for i in range(0, len(joints), 32):
-        part = (joints[i : i + 32] - joints[i : i + 32, :1])[:, 1:]
+    size = max(1, 2**20 // len(real))  # at once
+    for i in range(0, len(joints), size):
+        part = (joints[i : i + size] - joints[i : i + size, :1])[:, 1:]
         gap = (part[:, None] - centred).norm(dim=-1).sum(-1) / joints.shape[1] * 1000
         if own is not None:
-            mine = own[i : i + 32]
+            mine = own[i : i + size]
             gap[(mine >= 0).nonzero()[:, 0], mine[mine >= 0]] = torch.inf
         best.append(gap.min(1).values)
     return torch.cat(best)
@@ -123,13 +124,14 @@ def picture_errors(found, album, body):
 
     "twelve" holds the same over the joints that BlazePose names too, with its own landmarks as one more column.
     """
-    report = {metric: {} for metric in ("mpjpe_mm", "pa_mpjpe_mm", "misfit")}
+    report = {metric: {} for metric in ("mpjpe_mm", "pa_mpjpe_mm", "misfit", "format_failures")}
     twelve = {"mpjpe_mm": {}, "pa_mpjpe_mm": {}}
     for column, poses in found.items():
         missing, joints = poses.isnan().flatten(2).any(-1), body.joints(poses)
         truth = album.joints[:, None].expand_as(joints)
         report["mpjpe_mm"][column] = _average(mpjpe_mm(joints, truth), missing)
         report["pa_mpjpe_mm"][column] = _average(pa_mpjpe_mm(joints, truth), missing)
+        report["format_failures"][column] = missing.float().mean().item()
         report["misfit"][column] = _number(misfit(body, poses, album.person(range(len(album)), draws=True)).nanmean())
         ours, theirs = joints[..., TWELVE, :], truth[..., TWELVE, :]
         twelve["mpjpe_mm"][column] = _average(hip_mpjpe_mm(ours, theirs), missing)
@@ -155,9 +157,8 @@ def calibration(mean, std, truth, bins=10):
 
 def exam_samples(poses, pick, *, body, seed):
     """A seeded sentence about each of the picked poses (M, 24, 3, 3); statements are weighed as in all of them."""
-    true = captions.holds(body.joints(poses))
-    rng, weights = random.Random(seed), captions.weights_for(true.float().mean(0))
-    return [text_sample(poses[i], true[i], rng, body=body, weights=weights) for i in pick.tolist()]
+    rng, weights, picked = random.Random(seed), captions.weights_among(poses, body), poses[pick]
+    return [text_sample(pose, true, rng, body=body, weights=weights) for pose, true in zip(picked, captions.holds(body.joints(picked)))]
 
 
 def ask(policy, samples, *, draws=0, seed=0, progress=False):

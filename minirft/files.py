@@ -107,13 +107,18 @@ def save_npz(path, **arrays):
 
 
 def load_npz(path, required):
-    """Read an npz file from anyone, as read_arrays does: the arrays asked for present, of their shapes, finite.
+    """Read an npz file from anyone, as read_arrays does, and check it: {name: array} of all in it. Raises InputError."""
+    return check_arrays(path, read_arrays(path), required)
+
+
+def check_arrays(path, arrays, required):
+    """Arrays of a file by name, those asked for present, of their shapes, finite.
 
     required: {name: (kind, *shape)}, kind "float", "int", "str" or "bool"; a letter in a shape stands for one size throughout.
         {"pose": ("float", "M", 72), "clip": ("str", "M")}: any M, the same for both.
-    Returns {name: array} of all arrays in the file; the float ones asked for as float32. Raises InputError.
+    Returns {name: array} of all of them; the float ones asked for as float32. Raises InputError.
     """
-    arrays, sizes = read_arrays(path), {}
+    sizes = {}
     for name, (kind, *shape) in required.items():
         if name not in arrays:
             raise InputError(f"{path} has no array '{name}' (it has: {', '.join(arrays) or 'none'}); it needs {', '.join(required)}")

@@ -71,8 +71,8 @@ def clipped(log_ratio, advantage, clip):
 
 def kl_tokens(logp, reference_logp):
     """The k3 estimate of KL(pi || reference) from sampled tokens: never negative, 0 where they agree (joschu.net/kl)."""
-    gap = reference_logp - logp
-    return gap.clamp(max=FAR).exp() - gap - 1
+    gap = (reference_logp - logp).clamp(max=FAR)
+    return gap.exp() - gap - 1
 
 
 def hygrpo_loss(text_logp, pose_logp, *, old_text_logp, old_pose_logp, reference_text_logp, pose_kl, answer_mask, has_pose,

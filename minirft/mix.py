@@ -34,6 +34,25 @@ class Mix:
         for sample in samples:
             self.tasks[sample.task].append(sample)
 
+    def suit(self, policy):
+        """Leave out what is longer than a policy reads, with a warning. Returns how many tokens the longest answer with a pose takes.
+        Raises InputError where nothing is left."""
+        limit = policy.model.config.text_config.max_position_embeddings - 128  # its chat's own words, and room to answer
+        limit -= policy.backbone.marks + policy.projector.count
+        longest, left_out = 0, 0
+        for task, samples in list(self.tasks.items()):
+            sizes = [[len(ids) for ids in policy.tokenizer([getattr(s, part) for s in samples]).input_ids] for part in ("question", "answer")]
+            kept = [(s, said) for s, asked, said in zip(samples, *sizes) if asked + said <= limit]
+            longest, left_out = max([longest, *(said for s, said in kept if POSE in s.answer)]), left_out + len(samples) - len(kept)
+            self.tasks[task] = [s for s, _ in kept]
+            if not kept:
+                del self.tasks[task]
+        if left_out:
+            warnings.warn(f"left out: {left_out:,} samples of more than {limit} tokens, which is what this model reads", stacklevel=2)
+        if not self.tasks:
+            raise InputError(f"no sample is as short as this model reads, {limit} tokens of question and answer; use another --base")
+        return longest + 1  # and the end
+
     def draw(self, count, rng):
         """On average `share` of `count` samples, pictures opened; one that cannot be is left out, with a warning."""
         taken, drawn = sum(rng.random() < self.share for _ in range(count)), []

@@ -37,7 +37,7 @@ FILE, FOLDER, ON = {"metavar": "FILE"}, {"metavar": "DIR"}, {"action": "store_tr
 SEED = "--seed", "of every random draw", _number(int, 0, 2**32 - 1) | {"default": 0}
 BODY = "--body", "SMPL_NEUTRAL.pkl or .npz instead of the open body", FILE
 DEVICE = "--device", "cpu or cuda", {"type": _device, "default": "cpu"}
-MODEL, ALIGNED = (("--model", "a shipped name or a checkpoint folder", {"default": name}) for name in ("mini-sft", "mini-rft"))
+MODEL = "--model", "a shipped name or a checkpoint folder", {"default": "mini-sft"}
 OUT = "--out", "folder for the results", FOLDER | {"required": True}
 ENCODER = "--encoder", "a file with ViTPose's or HMR2.0's weights, in place of BlazePose's landmarks", FILE
 POSES = "--poses", "a pose file, or the word prior", FILE | {"required": True}
@@ -67,9 +67,10 @@ def build_parser(*commands):
 def _add_answering(add):
     add("demo", ("--out", "folder for the results", FOLDER | {"default": "demo"}),
         ("--steps", "of HyGRPO", COUNT | {"default": 75}), SEED, DEVICE)
-    add("generate", ("sentence", "what the body does, or with --image a question about it", {"nargs": "?"}),
+    add("generate", ("sentence", "what the body does, or with --image a question about it", {"nargs": "*"}),
         ("--image", "a photograph (jpg, png) whose largest person is posed, in the camera's frame", FILE),
-        ("--prompts", "a text file, one sentence a line", FILE), ALIGNED, BODY,
+        ("--prompts", "a text file, one sentence a line", FILE),
+        ("--model", "a shipped name or a checkpoint folder (default mini-rft; with --image mini-sft, which knows how sure it is)", {}), BODY,
         ("-n", "poses a sentence: the mean pose, then N - 1 samples", FEW),
         ("--width", "the share of the std that the samples of -n or --best-of take: less makes them more like bodies, and more alike",
          _number(float, 0, 10) | {"default": 1.0}),
@@ -104,7 +105,7 @@ def _add_learning(add):
     add("rft", MODEL, vram, POSES, validation, OUT, ("--steps", "batches of answers", COUNT | {"default": 150}),
         ("--algorithm", "hygrpo, or grpo: the words alone", {"choices": ["hygrpo", "grpo"], "default": "hygrpo"}),
         ("--poses-per-answer", "K; the paper draws 1", FEW | {"default": 64}),
-        ("--questions", "a step", COUNT | {"default": 64}),
+        ("--questions", "a step", COUNT | {"default": 64, "dest": "prompts"}),
         ("--lr", "peak learning rate; by default 1e-3, for a model of the hub's 2e-4", RATE),
         ("--set", "any other number of train.RFTConfig, as in pose_beta=3e-3; repeatable", MORE), share, pictures, ENCODER,
         ("--reward", "NAME=WEIGHT of a reward of ours, or FILE.py:FUNCTION[=WEIGHT], one of yours; repeatable",

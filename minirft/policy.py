@@ -53,6 +53,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         self.base = name  # the checkpoint that the adapters stand on, or
         self.raw = None  # how to load a model of that name which is no policy: settings of from_backbone
         self.reference_head = None
+        self.answer_tokens = 24  # after so many an answer is cut off; more where it was taught longer ones
         self.cache_gib = None  # for what is kept while no gradient is made, keys and values above all; None: as much as it takes
         self._checkpointing = False
         self._peft = []  # the PeftModel over self.model, in a list so that its weights are not counted twice
@@ -149,13 +150,18 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
     def device(self):
         return self.head.layers[-1].weight.device
 
+    @property
+    def _number_size(self):
+        """Bytes of a number that the language model makes. (peft would copy all of lm_head's table to show its weight.)"""
+        return self.backbone.language.norm.weight.element_size()
+
     def rows_at_once(self, length):
         """How many answers to sample at once, if each is `length` tokens with its prompt; None: all."""
         if self.cache_gib is None:
             return None
         text = self.model.config.text_config
         wide = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        kept = 2 * text.num_hidden_layers * text.num_key_value_heads * wide * self.model.lm_head.weight.element_size()  # a token
+        kept = 2 * text.num_hidden_layers * text.num_key_value_heads * wide * self._number_size  # a token
         return max(1, int(self.cache_gib * 2**30 / (length * kept + 16 * text.vocab_size)))  # and a few rows of logits
 
     def prompts_at_once(self, length):
@@ -163,7 +169,7 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         if self.cache_gib is None:
             return None
         text = self.model.config.text_config
-        token = (8 * text.hidden_size + 4 * text.intermediate_size) * self.model.lm_head.weight.element_size()  # of one layer at work
+        token = (8 * text.hidden_size + 4 * text.intermediate_size) * self._number_size  # of one layer at work
         return max(1, int(self.cache_gib * 2**30 / (length * token)))
 
     def score(self, tokens, *, temperature=1.0):
@@ -196,18 +202,20 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         return Scores(text_logp, first.any(1), *self.head(at_pose), at_pose)
 
     @torch.no_grad()
-    def sample(self, questions, *, pictures=None, group_size=1, poses_per_answer=1, widths=(1.0,), temperature=1.0, max_tokens=24,
+    def sample(self, questions, *, pictures=None, group_size=1, poses_per_answer=1, widths=(1.0,), temperature=1.0, max_tokens=None,
                micro_batch=None, generator):
         """Draw group_size answers to each question and poses_per_answer poses for each answer that has <POSE>.
 
         The prompt is encoded once and shared by its answers. temperature 0 takes the likeliest token. Only the first
-        <POSE> of an answer counts. widths: shares of the std that its poses are drawn with, in turn. micro_batch: questions at
-        once, None for all, or what cache_gib leaves room for; what is drawn does not depend on it.
+        <POSE> of an answer counts. widths: shares of the std that its poses are drawn with, in turn. max_tokens: None for
+        answer_tokens. micro_batch: questions at once, None for all, or what cache_gib leaves room for; what is drawn does not
+        depend on it.
         Returns a Rollout.
         """
         was_training = self.training
         self.eval()
         start, size, share = self.encode(questions, pictures=pictures), micro_batch or len(questions), group_size
+        max_tokens = max_tokens or self.answer_tokens
         if rows := self.rows_at_once(start.prompt.shape[1] + max_tokens):
             size, share = max(1, rows // group_size), min(rows, group_size)
         count = len(questions) * group_size
@@ -271,11 +279,11 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
                 break
         return *(torch.stack(part, 1) for part in (answer, alive, logps)), at_pose
 
-    def generate(self, questions, *, pictures=None, n=1, width=1.0, seed=0, max_tokens=24):
+    def generate(self, questions, *, pictures=None, n=1, width=1.0, seed=0, max_tokens=None):
         """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.
 
         width: the share of the std that draws take; under 1 they are nearer to the mean, more like bodies and more alike. max_tokens:
-        an answer is cut off after so many. Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob (P, n) of answer and
+        an answer is cut off after so many, None for answer_tokens. Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob (P, n) of answer and
         pose together, by the whole std). An answer without <POSE> has a pose of NaN.
         """
         generator = torch.Generator(self.device).manual_seed(seed)

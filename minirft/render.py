@@ -13,7 +13,7 @@ from .body import JOINT_NAMES, PARENTS
 from .errors import InputError
 from .files import write_atomic
 
-VIEWS = {"front": 0.0, "side": -90.0, "back": 180.0}  # azimuth in degrees; from the side the body faces right
+VIEWS = {"front": 0.0, "front right": -35.0, "side": -90.0, "back": 180.0}  # azimuth in degrees; from the side the body faces right
 FRAME = 2.3  # metres across every picture, so that bodies and poses compare; only a longer pose is drawn smaller
 GROUND = 0.11  # share of the picture below the point on the ground under the body
 SLATE, PAPER = np.array([[0.53, 0.68, 0.86], [0.957, 0.949, 0.937]], np.float32)  # skin and background
@@ -99,11 +99,11 @@ def photo_sheet(photo, drawn, bodies, faces, title, *, path=None):
     return _sheet((sum(widths) + GAP * (len(widths) + 1), height), pictures, words, path)
 
 
-def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", "side")):
+def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", "side"), legend=""):
     """A contact sheet: under each sentence its poses as pictures, each seen from `views`.
 
     poses: (P, 24, 3, 3), or (P, N, 24, 3, 3) for N poses a sentence; one that holds NaN is an empty picture saying so.
-    titles: P sentences. columns: sentences side by side, None for about eight pictures in a row.
+    titles: P sentences. columns: sentences side by side, None for about eight pictures in a row. legend: a line above all.
     path: where to save it as PNG. Returns the matplotlib Figure. Raises InputError if `path` cannot be written.
     """
     poses = torch.as_tensor(poses).detach().float().cpu()
@@ -118,6 +118,9 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
     heights = [PICTURE + LINE * (max(map(len, texts[row])) + 1) for row in rows]
     width, height = columns * (across + GAP) + GAP, sum(heights) + len(rows) * GAP + 2 * LINE
     pictures, words, top = [], [], height - GAP
+    if legend:
+        height += 2 * LINE
+        words.append((GAP, height - 1.5 * LINE, legend, {"fontsize": 9.5, "color": INK}))
     for row, row_height in zip(rows, heights):
         for column, index in enumerate(range(shown)[row]):
             left, bottom = GAP + column * (across + GAP), top - row_height
@@ -127,7 +130,7 @@ def pose_sheet(body, poses, titles, *, path=None, columns=None, views=("front", 
         top -= row_height + GAP
     note = f"Seen from: {', '.join(map(str, views))}. From the front, the body's left is on your right. Body: {body.name}."
     note += f" The first {shown} of {len(titles)}." if shown < len(titles) else ""
-    words.append((GAP, 0.1, note, {"fontsize": 8, "color": "0.45"}))
+    words.append((GAP, 0.1, textwrap.fill(note, int(width * 14)), {"fontsize": 8, "color": "0.45"}))
     return _sheet((width, height), pictures, words, path)
 
 

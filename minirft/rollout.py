@@ -35,15 +35,17 @@ class Tokens:
         return open_to & (place <= place[:, None]) & there[:, None] | (place == place[:, None])
 
     def split(self, prompts):
-        """Parts of so many prompts, each with all its answers; nothing is cut from what was padding in them alone."""
+        """Parts of so many prompts, each with all its answers."""
         group_size = len(self.answer) // len(self.prompt)
         for i in range(0, len(self.prompt), prompts):
             answers, rows = slice(i * group_size, (i + prompts) * group_size), slice(i, i + prompts)
             yield replace(self.prompts(rows), answer=self.answer[answers], answer_mask=self.answer_mask[answers])
 
     def prompts(self, rows):
-        """Some of the prompts, without answers: what was padding in them alone stays."""
+        """Some of the prompts, without answers, and without columns that are padding in all of them."""
         fields = {k: None if v is None else v[rows] for k, v in vars(self).items() if k.startswith("prompt")}
+        start = int(fields["prompt_mask"].any(0).int().argmax())
+        fields |= {k: fields[k][:, start:] for k in ("prompt", "prompt_mask")}
         return Tokens(answer=self.answer[:0, :0], answer_mask=self.answer_mask[:0, :0], **fields)
 
 

@@ -59,7 +59,7 @@ def check_free(out):
         raise InputError(f"{out}: holds a model, which a run would overwrite; pass another --out")
 
 
-def begin_run(config, out):
+def begin_run(config, out, poses):
     """Make the run's folder and note its config; an older run there is refused, not overwritten."""
     check_free(out)
     try:
@@ -67,10 +67,15 @@ def begin_run(config, out):
         if (out / "metrics.jsonl").exists():
             (out / "metrics.jsonl").replace(out / "metrics.old.jsonl")
         with write_atomic(out / "config.json") as temporary:
-            temporary.write_text(json.dumps(asdict(config), indent=1))
+            temporary.write_text(json.dumps(_about(config, poses), indent=1))
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror or error})") from None
     return 0
+
+
+def _about(config, poses):
+    """What a run is: the numbers of its config, and which poses it learns from, as far as two of their numbers tell."""
+    return json.loads(json.dumps(asdict(config))) | {"poses": f"{len(poses)}, mean {poses.mean():.4f}"}
 
 
 def make_optimizer(groups, device, **settings):
@@ -110,7 +115,7 @@ def save_run(policy, optimizer, step, *, out, extra=None):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def resume_run(policy, optimizer, config, out, *, extra=None):
+def resume_run(policy, optimizer, config, out, poses, *, extra=None):
     """Load weights and moments of out/last into policy, optimizer and extra; returns the step to go on with."""
     if not (out / "last").exists() and (out / ".old").exists():
         (out / ".old").rename(out / "last")  # killed between save_run's two renames
@@ -118,10 +123,9 @@ def resume_run(policy, optimizer, config, out, *, extra=None):
         way_out = "use another --out" if (out / "last").exists() else "leave --resume away to begin"
         raise InputError(f"{out}: no checkpoint to resume; {way_out}")
     before, about = _read_object(out / "config.json"), _read_object(out / "last" / "policy.json")
-    now = json.loads(json.dumps(asdict(config)))
-    changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
+    changed = [f"{k} {before.get(k)} -> {v}" for k, v in _about(config, poses).items() if before.get(k) != v]
     if changed:
-        raise InputError(f"{out}: a resumed run keeps its config, but {', '.join(changed)}; use another --out")
+        raise InputError(f"{out}: a resumed run goes on as it began, but {', '.join(changed)}; give that again, or another --out")
     base = about.get("base", policy.base)  # only a checkpoint of adapters stands on something
     if base != policy.base:
         raise InputError(f"{out}: the run there stands on {base}, not on {policy.base}; resume it with that, or use another --out")
@@ -160,8 +164,8 @@ def descend(optimizer, *, step, out, save):
     norm = nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], CLIP_NORM)
     if not torch.isfinite(norm):
         save(step)
-        raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state, "
-                         f"try a learning rate under {optimizer.defaults['lr']}")
+        raise InputError(f"step {step}: the gradient is not finite; {out / 'last'} holds the last good state; "
+                         f"begin again with a learning rate under {optimizer.defaults['lr']}")
     optimizer.step()
 
 

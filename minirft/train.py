@@ -106,9 +106,11 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
         policy.add_lora("sft", seed=config.seed)
     newly = config.image_share and config.see != "pixels" and policy.sees in (None, "pixels")
     policy.sees = config.see if config.image_share else policy.sees
-    if policy.sees == "pixels" and config.image_share and album is None:
+    if policy.sees != "features" and config.image_share and album is None:
         raise InputError("a policy learns to see by pixels from photographs; give it some by --album, or --see features")
     policy.projector.requires_grad_(bool(config.image_share or own))  # a mix may hold pictures too
+    if own:
+        policy.answer_tokens = max(policy.answer_tokens, own.suit(policy))
     probe = nn.Linear(policy.head.layers[1].in_features, len(captions.STATEMENTS)).to(policy.device)
     nn.init.zeros_(probe.weight), nn.init.constant_(probe.bias, -4.0)  # few of the statements are made
     trained = [p for p in [*policy.parameters(), *probe.parameters()] if p.requires_grad]
@@ -118,8 +120,8 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
         beside["specialist"] = copy.deepcopy(specialist).requires_grad_(False)  # stays as the lesson leaves it
     save = partial(save_run, policy, optimizer, out=out, extra=beside)
     with one_line(f"{out}: the run there cannot be resumed"):
-        start = resume_run(policy, optimizer, config, out, extra=beside) if resume else begin_run(config, out)
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+        start = resume_run(policy, optimizer, config, out, poses, extra=beside) if resume else begin_run(config, out, poses)
+    weights = captions.weights_among(poses, body)
     exam = None
     if validation is not None:
         pick = torch.randperm(len(validation), generator=torch.Generator().manual_seed(0))[:512]
@@ -130,6 +132,7 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
         teach_to_read(specialist, poses, config, body=body, album=album, progress=progress)
         beside["specialist"].load_state_dict(specialist.state_dict())
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc="sft")
+    looked = ""
     with stop_asked() as asked:
         for step in bar:
             policy.train()
@@ -150,7 +153,8 @@ def sft(policy, poses, config, *, body, out, album=None, own=None, validation=No
                 if shown:
                     seen = examine(policy, shown, body)
                     metrics |= {f"val_image_{k}": seen[k] for k in ("text", "rotation", "std", "mpjpe_mm")}
-                bar.set_postfix_str(f"satisfied {metrics['val_satisfied']:.3f}, {metrics['val_mpjpe_mm']:.0f} mm")
+                looked = f", satisfied {metrics['val_satisfied']:.3f}, {metrics['val_mpjpe_mm']:.0f} mm"
+            bar.set_postfix_str(f"rotation {metrics.get('rotation', 0.0):.3f}{looked}")
             end_step(metrics, steps=config.steps, every=config.save_every, out=out, save=save, asked=asked)
     return policy.eval()
 
@@ -241,8 +245,8 @@ class RFTConfig:
     # a prompt whose poses are all nearly right pulls less than one whose poses fail.
     temperature: float = 1.0
     # Of the words, in sampling and in scoring alike.
-    max_tokens: int = 24
-    # An answer is cut off after so many. The mini policy's are half as long; raise it for a model that says more.
+    max_tokens: int = 0
+    # An answer is cut off after so many; 0: after as many as the model was taught to say, 24 for our sentences.
     talk_share: float = 0.05
     # Share of questions about something else, to be answered without a pose.
     image_share: float = 0.0
@@ -279,7 +283,7 @@ class RFTConfig:
         _check(self, {"group_size": self.group_size >= 2, "algorithm": self.algorithm in ("hygrpo", "grpo"),
                       "scale": self.scale in ("none", "group"), "pose_ratio": self.pose_ratio in ("joint", "mean"),
                       "temperature": self.temperature > 0, "widths": self.widths and all(0 < width <= 10 for width in self.widths)},
-               ("steps", "prompts", "poses_per_answer", "max_tokens", "inner_steps", "micro_batch", "look_every"))
+               ("steps", "prompts", "poses_per_answer", "inner_steps", "micro_batch", "look_every"))
 
 
 def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None, resume=False, progress=True):
@@ -291,21 +295,20 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
     Ctrl-C ends the step, saves and leaves; `resume` goes on from out/last. Returns the policy.
     """
     out = Path(out)
-    if config.image_share and policy.must_see() == "pixels" and album is None:
+    if config.image_share and policy.must_see() != "features" and album is None:
         raise InputError("the policy looks at pixels, which photographs alone have; give it some by --album")
     policy.add_lora("rft", seed=config.seed).eval()
     critics.to(policy.device)
+    policy.answer_tokens = config.max_tokens or max(policy.answer_tokens, own.suit(policy) if own else 0)
     parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr} for part, lr in parts]
     optimizer = make_optimizer(groups, policy.device, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))
     save = partial(save_run, policy, optimizer, out=out)
     with one_line(f"{out}: the run there cannot be resumed"):
-        start = resume_run(policy, optimizer, config, out) if resume else begin_run(config, out)
-    joints = critics.body.joints(poses)
-    weights = captions.weights_for(captions.holds(joints).float().mean(0))
-    some = torch.linspace(0, len(joints) - 1, min(len(joints), KNOWN)).long()
-    critics.known = joints[some].to(policy.device) if config.reward_weights.get("near") else None
-    del joints
+        start = resume_run(policy, optimizer, config, out, poses) if resume else begin_run(config, out, poses)
+    weights = captions.weights_among(poses, critics.body)
+    some = torch.linspace(0, len(poses) - 1, min(len(poses), KNOWN)).long()
+    critics.known = critics.body.joints(poses[some]).to(policy.device) if config.reward_weights.get("near") else None
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not progress, desc=config.algorithm)
     with stop_asked() as asked:
         for step in bar:
@@ -316,8 +319,7 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
             generator = torch.Generator(policy.device).manual_seed(config.seed * 1_000_003 + step)
             rollout = policy.sample([s.question for s in samples], pictures=[s.picture for s in samples], generator=generator,
                                     group_size=config.group_size, poses_per_answer=config.poses_per_answer,
-                                    temperature=config.temperature, max_tokens=config.max_tokens, widths=config.widths,
-                                    micro_batch=config.micro_batch)
+                                    temperature=config.temperature, widths=config.widths, micro_batch=config.micro_batch)
             given = give_rewards(rollout, policy.decode(rollout), samples, critics)
             batch = weigh(policy, rollout, *given, samples, config)
             metrics = {"step": step, "posed": batch.has_pose.float().mean().item()} | average_rewards(*given, batch, samples)
@@ -332,6 +334,6 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
             if look and ((step + 1) % config.look_every == 0 or step + 1 == config.steps):
                 save(step + 1)  # a look may take more memory than a step
                 metrics |= look(policy, step + 1)
-            bar.set_postfix_str(", ".join(f"{k} {metrics[k]:.2f}" for k in ("semantic", "verifiable") if k in metrics))
+            bar.set_postfix_str(", ".join(f"{k} {metrics[k]:.2f}" for k in ("semantic", "plausible", "joint") if k in metrics))
             end_step(metrics, steps=config.steps, every=config.look_every, out=out, save=save, asked=asked)
     return policy

@@ -128,6 +128,10 @@ def policy(kind, checkpoints):
     return PosePolicy.from_backbone(checkpoints[kind], four_bit=False, side=64).eval()
 
 
+def test_a_device_may_be_given_as_a_device(checkpoints):
+    assert PosePolicy.from_backbone(checkpoints["llava"], four_bit=False, device=torch.device("cpu")).model.dtype == torch.float32
+
+
 def test_the_processors_chat_stands_over_the_tokenizers(checkpoints, tmp_path):
     """As Qwen2.5-VL's files are: the tokenizer's chat is of the language model alone; and as Qwen3-VL writes its own, part.type."""
     folder = shutil.copytree(checkpoints["qwen2_5_vl"], tmp_path / "hub")

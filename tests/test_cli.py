@@ -21,6 +21,7 @@ import trimesh
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import minirft.evaluate
 import minirft.train
 from minirft import captions
 from minirft.body import DATA, load_body, to_matrix
@@ -222,6 +223,7 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "fewer drawn than kept": ([*GENERATE, "-n", "4", "--best-of", "3"], "--best-of 3 cannot give -n 4"),
     "nothing of that name to set": ([*SFT, "--set", "speed=3"], "nothing to set has that name; give a value to one of batch_size, micro_batch"),
     "what has an option": ([*RFT, "--set", "seed=3"], "--set seed=3: nothing to set has that name"),
+    "what has an option of another name": ([*RFT, "--set", "prompts=3"], "--set prompts=3: nothing to set has that name"),
     "a number that cannot be": ([*SFT, "--set", "batch_size=0"], "batch_size=0 cannot be; see the comments of SFTConfig"),
     "a number of another kind": ([*RFT, "--set", "group_size=2.5"], "group_size=2.5: no such value; give one like group_size=2"),
     "no such algorithm": ([*RFT, "--algorithm", "ppo"], "'ppo'"),
@@ -405,6 +407,31 @@ def test_the_seed_fixes_the_samples_and_the_first_is_the_mean_whatever_it_is(pos
     assert np.abs(first["pose"][0, 1:] - other["pose"][0, 1:]).max() > 0.01
     np.testing.assert_allclose(first["pose"][0, 0], np.load(posed / "poses.npz")["pose"][0, 0], atol=1e-3)
     assert first["log_prob"][0, 0] > first["log_prob"][0, 1:].max()  # nothing is likelier than the mean
+
+
+def test_words_need_no_quotes(posed, tmp_path):
+    assert run("generate", *SENTENCES[0].split(), "-n", 3, "--seed", 0, "--out", tmp_path) == 0
+    assert np.load(tmp_path / "poses.npz")["prompt"].tolist() == [SENTENCES[0]]
+
+
+def test_what_generate_wrote_can_be_described(posed, capsys):
+    assert run("caption", posed / "poses.npz") == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == np.isfinite(np.load(posed / "poses.npz")["pose"]).all(-1).sum() and {row[0] for row in rows} == set(SENTENCES) - {"Hello!"}
+
+
+def test_a_sentence_is_answered_by_the_aligned_model_and_a_photograph_by_the_one_that_knows_how_sure_it_is(world, tmp_path, stub_blazepose, capsys):
+    for asked, model in ((["arms up"], "mini-rft"), (["--image", world / "photo.png"], "mini-sft")):
+        assert run("generate", *asked, "--out", tmp_path) == 0 and f"model {model})" in capsys.readouterr().out
+
+
+def test_rft_is_examined_on_poses_that_it_does_not_learn_from(tmp_path, monkeypatch):
+    learnt, asked, real = [], [], minirft.evaluate.exam_samples
+    monkeypatch.setattr(minirft.train, "rft", lambda policy, poses, *_, **__: learnt.append(poses))
+    monkeypatch.setattr(minirft.evaluate, "exam_samples", lambda poses, *rest, **settings: asked.append(poses) or real(poses, *rest, **settings))
+    assert run("rft", "--poses", "prior", "--out", tmp_path, "--steps", 1) == 0
+    rows = {row.tobytes() for row in learnt[0].flatten(1).numpy()}
+    assert len(rows) > 10_000 and not rows & {row.tobytes() for row in asked[0].flatten(1).numpy()}
 
 
 def test_words_never_met_are_named_in_a_warning(tmp_path, capsys):

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from minirft import captions, data
-from minirft.body import DATA
+from minirft.body import DATA, to_axis_angle
 from minirft.errors import InputError
+from minirft.files import save_npz
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,22 @@ def test_a_pose_file_of_numbers_that_no_rotation_comes_of_is_refused(tmp_path):
     np.savez(tmp_path / "p.npz", pose=np.full((2, 72), 1e20))
     with pytest.raises(InputError, match="p.npz: 'pose' holds numbers too large to be angles"):
         data.load_poses(tmp_path / "p.npz")
+
+
+def test_what_generate_wrote_is_read_a_row_for_each_pose_that_is_there(tmp_path, poses):
+    rows = to_axis_angle(poses[:4]).numpy().reshape(2, 2, 72)
+    rows[1, 0] = np.nan
+    save_npz(tmp_path / "poses.npz", pose=rows, prompt=np.array(["kneel", "sit"]), frame=np.array("canonical"))
+    found = data.load_poses(tmp_path / "poses.npz")
+    assert found.clip.tolist() == ["kneel", "kneel", "sit"] and found.frame.tolist() == [0, 1, 1]
+    assert torch.allclose(found.pose, poses[[0, 1, 3]], atol=1e-4)
+    save_npz(tmp_path / "photo.npz", pose=rows, prompt=np.array(["kneel", "sit"]), frame=np.array("camera"))
+    with pytest.raises(InputError, match="as a camera saw them"):
+        data.load_poses(tmp_path / "photo.npz")
+
+
+def test_weights_of_many_poses_are_those_of_all_at_once(poses, body):
+    many = poses.repeat(32, 1, 1, 1)  # more than are looked at together
+    assert len(many) > 8192
+    at_once = captions.weights_for(captions.holds(body.joints(many)).float().mean(0))
+    assert captions.weights_among(many, body) == pytest.approx(at_once)

@@ -219,6 +219,7 @@ def test_missing_poses_count_as_stated_and_any_other_is_better_than_none(see):
             assert errors[metric]["best_of_8"] == pytest.approx(all_there[metric]["mean"], rel=1e-3)
             assert min(errors[metric][column] for column in ("best_by_joint", "refined")) > evaluate.MISSING_MM / 2
     assert all(0 < off < 0.03 for off in report["misfit"].values())  # of those that are there
+    assert [report["format_failures"][column] for column in ("mean", "samples")] == pytest.approx([0.5, 4 / 7], abs=1e-3)
     assert sum(map(len, report["calibration"].values())) > 0 and np.isfinite(report["calibration"]["rms_error"]).all()
 
 

@@ -224,4 +224,10 @@ def test_the_file_works_alone_in_an_empty_folder(tmp_path):
 def test_a_ratio_that_overflows_has_a_gradient():
     far = torch.tensor([95.0, 95.0, -95.0], requires_grad=True)
     (hygrpo.clipped(far, torch.tensor([1.0, -1.0, 1.0]), 0.2).sum() + hygrpo.kl_tokens(-far, torch.zeros(3)).sum()).backward()
-    assert far.grad.isfinite().all() and far.grad[0] == far.grad[1]  # beyond any clip: of the KL alone, 1
+    assert far.grad.isfinite().all() and far.grad[0] == far.grad[1]  # beyond any clip: of the KL alone
+
+
+def test_the_kl_of_a_word_never_pushes_away_from_the_reference():
+    logp = torch.tensor([-1.0, -19.0, -21.0, -95.0], requires_grad=True)  # less and less likely than by the reference
+    hygrpo.kl_tokens(logp, torch.zeros(4)).sum().backward()
+    assert (logp.grad <= 0).all() and logp.grad[0] < 0

@@ -426,3 +426,37 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
     taken = _take(logp.expand(len(chance), 6), chance)
     torch.testing.assert_close(torch.bincount(taken, minlength=6) / len(chance), logp.exp(), atol=0.01, rtol=0)
     assert taken[-2:].tolist() == [4, 1]
+
+
+def test_padding_of_long_company_is_left_behind(policy):
+    """One long question, or one with a picture, does not make the others wide where some are read at once."""
+    tokens = policy.encode(["raise both arms", "raise both arms " * 40])
+    short, long = (tokens.prompts(slice(i, i + 1)) for i in (0, 1))
+    assert short.prompt.shape[1] == policy.encode(["raise both arms"]).prompt.shape[1] < long.prompt.shape[1] == tokens.prompt.shape[1]
+    assert short.prompt_mask.all() and [part.prompt.shape for part in tokens.split(1)] == [short.prompt.shape, long.prompt.shape]
+
+
+def test_to_ask_how_much_fits_copies_no_table(fresh):
+    """peft's layer would make a copy of the whole vocabulary's to show its weight."""
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made.append(function(*args, **(kwargs or {})))
+            return made[-1]
+
+    made, fresh.cache_gib = [], 1.0
+    fresh.add_lora("rft")
+    with torch.no_grad(), Watch():
+        assert fresh.rows_at_once(100) > 1 and fresh.prompts_at_once(100) > 1
+    assert not [value for value in made if torch.is_tensor(value) and value.numel() >= fresh.model.config.text_config.vocab_size]
+
+
+def test_how_long_answers_may_be_is_saved_and_heeded(fresh, tmp_path):
+    with torch.no_grad():  # says the same word for ever
+        fresh.model.lm_head.weight[5] *= 100
+    assert fresh.sample(["hello"], temperature=0.0, generator=torch.Generator()).answer.shape[1] <= 24
+    fresh.answer_tokens = 40
+    fresh.save_pretrained(tmp_path)
+    again = PosePolicy.from_pretrained(tmp_path)
+    assert again.answer_tokens == 40
+    lengths = {again.sample(["hello"], generator=torch.Generator().manual_seed(i)).answer.shape[1] for i in range(8)}
+    assert max(lengths) > 24

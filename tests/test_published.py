@@ -19,6 +19,7 @@ from PIL import Image
 from minirft import amass, captions, files, published, rewards, train
 from minirft.body import DATA, JOINT, canonical_yaw, load_body, to_matrix
 from minirft.cli import main
+from minirft.critics import Critics
 from minirft.data import POSE, load_poses
 from minirft.errors import InputError
 from minirft.mix import Mix, to_learn
@@ -680,6 +681,34 @@ def test_a_mix_draws_its_share_and_every_task_equally_often(tmp_path):
     assert drawn[3] == mix.draw(40, random.Random(3))
 
 
+def test_what_is_longer_than_a_model_reads_is_left_out_and_longer_answers_are_given_room(tmp_path):
+    """One such line would end a run at the step that draws it, and again at each resuming."""
+    long, said = "stand up " * 900, "Well, " + "you see, " * 20 + POSE
+    rows = [{"question": long, "answer": "No."}, {"question": "sit", "answer": said, "pose": [0.0] * 72}, {"question": "Hi", "answer": "Hi."}]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    policy, mix = PosePolicy.mini(), Mix(to_learn(tmp_path, see=None)[0], 1.0, Eyes(None))
+    with pytest.warns(UserWarning, match="left out: 1 samples of more than"):
+        longest = mix.suit(policy)
+    assert longest == len(policy.tokenizer(said).input_ids) + 1 > 24
+    assert {s.question for s in mix.draw(50, random.Random(0))} == {"sit", "Hi"}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(rows[0]))
+    with pytest.raises(InputError, match="no sample is as short"), pytest.warns(UserWarning):
+        Mix(to_learn(tmp_path, see=None)[0], 1.0, Eyes(None)).suit(policy)
+
+
+def test_a_run_gives_answers_the_room_that_its_own_samples_need(tmp_path, body, poses):
+    said = "Well, " + "you see, " * 8 + POSE
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"question": "sit", "answer": said, "pose": [0.0] * 72}))
+    own, out = (Mix(to_learn(tmp_path, see=None)[0], 0.5, Eyes(None)) for _ in "ab"), tmp_path / "run"
+    config = train.SFTConfig(steps=1, batch_size=4, micro_batch=4)
+    taught = train.sft(PosePolicy.mini(), poses, config, body=body, out=out, own=next(own), progress=False)
+    needed = len(taught.tokenizer(said).input_ids) + 1
+    assert PosePolicy.from_pretrained(out).answer_tokens == taught.answer_tokens == needed > 24
+    rft = train.RFTConfig(steps=1, prompts=2, poses_per_answer=2, micro_batch=2)
+    aligned = train.rft(PosePolicy.mini(), poses, rft, critics=Critics.load(body), out=tmp_path / "rft", own=next(own), progress=False)
+    assert aligned.answer_tokens == needed
+
+
 def test_a_picture_that_cannot_be_opened_is_left_out_of_a_batch_with_a_warning(tmp_path):
     threedpw(tmp_path, people(), "3dpw_train.npz")
     samples, _ = to_learn(tmp_path, see="pixels")
@@ -694,7 +723,7 @@ def test_a_batch_holds_ready_samples_beside_generated_ones_the_same_for_a_seed(t
     posescript_v2(tmp_path)
     body, config = load_body(), train.SFTConfig()
     poses = torch.eye(3).expand(4, 24, 3, 3)
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
     mix = Mix(to_learn(tmp_path, see=None)[0], 0.5, Eyes(None))
     one, same, without = (train.fresh_samples(poses, body, weights, 40, config, 7, own=own) for own in (mix, mix, None))
     ready = [s for s in one if s.key]

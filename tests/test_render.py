@@ -113,7 +113,7 @@ def test_camera_axes_are_right_handed_and_look_down():
 
 
 def test_an_unknown_view_names_the_known_ones(body):
-    with pytest.raises(ValueError, match="front, side, back"):
+    with pytest.raises(ValueError, match="front, front right, side, back"):
         mesh_image(body.vertices(pose()), body.faces, view="top")
 
 
@@ -150,6 +150,14 @@ def test_a_sheet_too_long_says_how_much_it_shows(body):
     count = SHEET_LIMIT + 5
     figure = pose_sheet(body, torch.full((count, 24, 3, 3), float("nan")), ["x"] * count)
     assert len(figure.axes) == SHEET_LIMIT and f"first {SHEET_LIMIT} of {count}" in figure.texts[-1].get_text()
+
+
+def test_what_is_said_of_a_sheet_stays_on_it(body):
+    figure = pose_sheet(body, pose()[None], ["up"], legend="before, after")
+    figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent() for text in figure.texts}
+    assert any("Body: open" in text for text in boxes) and "before, after" in boxes
+    assert all(0 <= box.x0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0 and box.y1 <= figure.bbox.y1 for box in boxes.values())
 
 
 def test_a_sheet_wants_one_title_a_pose(body):

@@ -79,8 +79,19 @@ def test_a_run_does_not_begin_where_it_would_overwrite_a_model(tmp_path, name, c
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=f"{says}.*another --out"):
-        runs.begin_run(SFTConfig(), tmp_path)
+        runs.begin_run(SFTConfig(), tmp_path, torch.zeros(1))
     assert [path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()] == [content]
+
+
+def test_a_run_does_not_go_on_with_other_poses(poses, body, tmp_path):
+    run(poses, body, tmp_path, steps=2)
+    with pytest.raises(InputError, match=r"goes on as it began, but poses \d+, mean .* -> \d+, mean"):
+        run(poses[1:], body, tmp_path, steps=2, resume=True)
+
+
+def test_who_looks_at_pixels_too_learns_from_photographs(poses, body, tmp_path):
+    with pytest.raises(InputError, match="from photographs; give it some by --album"):
+        run(poses, body, tmp_path, steps=1, see="both", image_share=0.5)
 
 
 def test_what_a_full_disk_leaves_of_a_last_line_is_dropped_on_resuming(poses, body, tmp_path):
@@ -108,7 +119,7 @@ def test_a_run_of_all_weights_stands_on_nothing_and_a_damaged_one_is_told_in_one
 
 
 def test_micro_batches_change_no_gradient(poses, body):
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
     gradients = []
     for size in (2, 5, 12):
         policy, config = PosePolicy.mini(seed=0), SFTConfig(batch_size=12, talk_share=0.3)
@@ -129,7 +140,7 @@ def test_a_few_poses_are_learnt_by_heart(poses, body, tmp_path):
 
 def test_the_std_loss_moves_no_mean(poses, body):
     policy = PosePolicy.mini(seed=0)
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
     losses = train.sft_losses(policy, train.fresh_samples(poses, body, weights, 4, SFTConfig(talk_share=0.0), 0), body)
     losses["std"].backward()
     last = policy.head.layers[-1]
@@ -138,7 +149,7 @@ def test_the_std_loss_moves_no_mean(poses, body):
 
 def test_a_teacher_is_imitated_in_sentences_and_the_truth_in_std_and_pictures(poses, body):
     policy, teacher = PosePolicy.mini(seed=0), PosePolicy.from_pretrained("mini-sft")
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
 
     def losses(policy, samples, **teaching):
         return {k: v.item() for k, v in train.sft_losses(policy.eval(), samples, body, **teaching).items()}
@@ -160,7 +171,7 @@ def test_a_teacher_that_is_not_there_leaves_no_run_behind(poses, body, tmp_path)
 
 
 def test_batches_are_a_function_of_seed_and_step(poses, body):
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
     first, again, next_step, other = (
         [s.question for s in train.fresh_samples(poses, body, weights, 8, SFTConfig(seed=seed), step)]
         for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)))
@@ -213,7 +224,7 @@ def test_a_gradient_that_is_not_finite_stops_with_the_last_good_state(poses, bod
 def test_pictures_and_sentences_are_learnt_together(poses, body, tmp_path):
     """Half the questions show a person; what is asked of them is the pose as a camera sees it."""
     config = SFTConfig(steps=2, batch_size=12, micro_batch=6, image_share=0.5, validate_every=2, save_every=2)
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
     samples = train.fresh_samples(poses, body, weights, 200, config, 0)
     shown = [s for s in samples if s.task == "image"]
     assert 70 < len(shown) < 130 and all(s.picture.features.shape == (33, 6) and not s.statements for s in shown)
@@ -237,7 +248,7 @@ def album(poses, body, album_of):
 @pytest.fixture(scope="module")
 def draw(poses, body, album):
     """draw(...): the samples of a step of 120, half of the questions about a picture."""
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
 
     def samples(*, step=0, album=album, see="features", **settings):
         config = SFTConfig(**{"image_share": 0.5, "see": see} | settings)

@@ -20,7 +20,7 @@ high, pitch, half = round(dot * (PICTURE + 1.9 * LINE)), dot * (PICTURE + 2 * LI
 wide, tall = seen.width // 2, seen.height // 2
 front = Image.new("RGB", (WIDTH, 3 * high + tall + 12), "white")
 for place, index in enumerate(SENTENCES):
-    left, top = round(dot * (index % 2) * (4 * PICTURE + GAP)), round(dot * GAP + index // 2 * pitch)
+    left, top = round(dot * (index % 2) * (4 * PICTURE + GAP)), round(dot * (GAP + 2 * LINE) + index // 2 * pitch)
     front.paste(sheet.crop((left, top, left + half, top + high)), (place % 2 * half, place // 2 * high))
 for place, (column, row) in enumerate([(1, 0), (1, 1)]):  # of pictures.py's four
     part = seen.crop((column * wide, row * tall, (column + 1) * wide, (row + 1) * tall))

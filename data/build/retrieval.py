@@ -93,7 +93,7 @@ def contrastive_loss(text, pose, log_scale, near=None):
 
 def learn(retriever, poses, body, *, steps, seed, drawn_by=as_captured, counts=(2, 3, 4, 5, 6, 8), lr=2e-3, batch=256):
     """InfoNCE on fresh sentences about poses (and near misses) that `drawn_by` makes of the captured ones."""
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
     trained = [p for p in retriever.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05)

@@ -42,7 +42,7 @@ ROWS = {"judge, mean recall, %": lambda r: mean_recall(r["judge"]),
 
 def follow_gradient(policy, poses, critics, config):
     """train.rft's steps with the gradient of the semantic and plausible rewards of draws, through the draws."""
-    body, weights = critics.body, captions.weights_for(captions.holds(critics.body.joints(poses)).float().mean(0))
+    body, weights = critics.body, captions.weights_among(poses, critics.body)
     policy.add_lora("rft", seed=config.seed).eval()
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr}
               for part, lr in ((policy.head, config.lr), (policy.model, config.adapter_lr))]

@@ -90,7 +90,7 @@ def teach_cvae(poses, body, *, seed, steps=6000, batch=96, kl=2e-3):
     model = CVAE(Retriever.load("reward_model").tokenizer, to_6d(poses[:, :22]).flatten(1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     config = train.SFTConfig(seed=seed, steps=steps, talk_share=0.0)
-    weights = captions.weights_for(captions.holds(body.joints(poses)).float().mean(0))
+    weights = captions.weights_among(poses, body)
     for step in tqdm(range(steps), desc="cvae"):
         optimizer.param_groups[0]["lr"] = 1e-3 * train.schedule(step, config)
         samples = train.fresh_samples(poses, body, weights, batch, config, step)
