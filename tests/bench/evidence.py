@@ -183,7 +183,7 @@ def draw(reports, path):
     axes[0].legend(fontsize=7)
     for policy, style in (("sft", ":"), ("hygrpo", "-")):
         chosen = [report["best_of"][policy] for report in reports["hygrpo"].values()]
-        for name, colour in (("reward_model", "C1"), ("judge", "C0"), ("unrewarded", "C2")):
+        for name, colour in (("reward_model", "C5"), ("judge", "black"), ("unrewarded", "C6")):
             axes[-1].plot(*_averaged(chosen, "n", name), style, color=colour, label=f"{name.replace('_', ' ')}, {policy}")
     axes[-1].set(xscale="log", title="best of N draws, %", xlabel="N")
     axes[-1].set_xticks(SIZES, SIZES), axes[-1].minorticks_off(), axes[-1].legend(fontsize=6)
