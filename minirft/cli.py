@@ -232,7 +232,10 @@ def evaluate(arguments):
         report = metrics.evaluate(policy, poses, body=body, seed=seed, limit=arguments.limit or 1000, name=arguments.model)
     if arguments.json:
         write_json(arguments.json, report)
-    print("\n".join([*report["notes"], protocols.table(report)]) if arguments.protocol else json.dumps(report, indent=2))
+    if arguments.protocol:
+        print("\n".join([*report["notes"], protocols.table(report)]))
+    else:
+        print(metrics.summary(report) if arguments.json else json.dumps(report, indent=2))
 
 
 def data(arguments):

@@ -238,6 +238,17 @@ def compare(before, after, pool):
     return "\n".join(lines)
 
 
+def summary(report):
+    """A report as a table to look at, a line a metric, a column for what it was measured on; of retrieval the mean recall, percent."""
+    columns, lines = list(report["mpjpe_mm"]), []
+    for metric, values in report.items():
+        found = [values.get(column) for column in columns] if isinstance(values, dict) else []
+        found = [sum(v["t2p"].values()) / len(v["t2p"]) if isinstance(v, dict) and "t2p" in v else v for v in found]
+        if any(isinstance(v, float) for v in found):
+            lines.append(f"{metric:22}" + "".join(f"{v:15.{1 if v >= 2 else 3}f}" if v is not None else f"{'':15}" for v in found))
+    return "\n".join([f"{'':22}" + "".join(f"{column:>15}" for column in columns), *lines])
+
+
 def satisfied_by_kind(joints, missing, samples):
     """Share of the captions' statements that the poses satisfy: over all, over the kinds that a reward pays for and over
     those that none does, and by kind; a missing pose satisfies none, a share of nothing is None.
