@@ -38,9 +38,14 @@ class Replayed:
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 function(*self.inputs)  # libraries make ready the first time, which cannot be recorded
+                torch.cuda.synchronize()
+                torch.cuda.empty_cache()  # while PyTorch records it cannot give back what it keeps (torch.cuda.graph may be slow here)
+                self.graph.capture_begin()
+                try:
+                    self.output = function(*self.inputs)
+                finally:
+                    self.graph.capture_end()
             torch.cuda.current_stream().wait_stream(stream)
-            with torch.cuda.graph(self.graph, stream=stream):  # gives back what PyTorch keeps first: while it records it cannot
-                self.output = function(*self.inputs)
 
     def __call__(self, *inputs):
         for kept, given in zip(self.inputs, inputs):
