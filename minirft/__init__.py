@@ -7,7 +7,7 @@ import logging
 import os
 from importlib import import_module
 
-# Threads of torch's that have nothing to do wait by spinning, by default so long that on a busy machine they keep the others from working.
+# Threads of torch's with nothing to do wait by spinning, by default so long that on a busy machine they keep others from working.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # On some CPUs it says at each start what it could fetch from a hub.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -180,7 +180,8 @@ def rft(arguments):
     config = train.RFTConfig(steps=arguments.steps, seed=seed, algorithm=arguments.algorithm, prompts=arguments.prompts,
                              poses_per_answer=arguments.poses_per_answer, reward_weights=weights, image_share=arguments.image_share)
     album = _album(arguments)
-    unseen = load_poses(arguments.validation).pose if arguments.validation else poses_from("prior", seed + 1)[:DRAWN]  # the rare are learnt from
+    # Without a file: what the prior draws; the rare poses behind these are learnt from.
+    unseen = load_poses(arguments.validation).pose if arguments.validation else poses_from("prior", seed + 1)[:DRAWN]
     tools = Instruments.load(body, unseen)
     pick = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))[:EXAM]
     encoder = _encoder(arguments)
@@ -311,7 +312,8 @@ def _own(arguments, see, encoder):
     about = {"data": arguments.data, "share": arguments.data_share, "found": lines}
     before = published.read_json(out, dict) if arguments.resume and out.exists() else about
     if [before.get(name) for name in ("data", "share")] != [arguments.data, arguments.data_share]:
-        raise InputError(f"{out}: the run learnt from {before.get('data')} with share {before.get('share')}; go on with that, or use another --out")
+        raise InputError(f"{out}: the run learnt from {before.get('data')} with share {before.get('share')}; go on with that, or use "
+                         "another --out")
     if not arguments.resume:  # check_free has seen that there is no run yet
         write_json(out, about)
     return mix.Mix(samples, arguments.data_share, Eyes(see, encoder))

@@ -94,7 +94,7 @@ def _as_rows(path, arrays):
     pose, prompt = arrays.get("pose"), arrays.get("prompt")
     if pose is None or prompt is None or pose.dtype.kind != "f" or pose.ndim != 3 or len(pose) != len(prompt):
         return arrays
-    if arrays.get("frame") == "camera":
+    if str(arrays.get("frame")) == "camera":
         raise InputError(f"{path}: holds poses as a camera saw them; a pose file's stand upright and without yaw")
     there = np.isfinite(pose).all(-1)
     which, frame = there.nonzero()

@@ -41,9 +41,11 @@ class Mix:
         limit -= policy.backbone.marks + policy.projector.count
         longest, left_out = 0, 0
         for task, samples in list(self.tasks.items()):
-            sizes = [[len(ids) for ids in policy.tokenizer([getattr(s, part) for s in samples]).input_ids] for part in ("question", "answer")]
+            texts = ([s.question for s in samples], [s.answer for s in samples])
+            sizes = ([len(ids) for ids in policy.tokenizer(part).input_ids] for part in texts)
             kept = [(s, said) for s, asked, said in zip(samples, *sizes) if asked + said <= limit]
-            longest, left_out = max([longest, *(said for s, said in kept if POSE in s.answer)]), left_out + len(samples) - len(kept)
+            longest = max([longest, *(said for s, said in kept if POSE in s.answer)])
+            left_out += len(samples) - len(kept)
             self.tasks[task] = [s for s, _ in kept]
             if not kept:
                 del self.tasks[task]

@@ -283,8 +283,8 @@ class PosePolicy(Checkpoint, Reader, nn.Module):
         """Poses for sentences: the mean pose of the likeliest answer first, then n - 1 draws of answer and pose.
 
         width: the share of the std that draws take; under 1 they are nearer to the mean, more like bodies and more alike. max_tokens:
-        an answer is cut off after so many, None for answer_tokens. Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob (P, n) of answer and
-        pose together, by the whole std). An answer without <POSE> has a pose of NaN.
+        an answer is cut off after so many, None for answer_tokens. Returns (pose (P, n, 24, 3, 3), answers: P lists of n, log_prob
+        (P, n) of answer and pose together, by the whole std). An answer without <POSE> has a pose of NaN.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
         likeliest = self.sample(questions, pictures=pictures, temperature=0.0, max_tokens=max_tokens, generator=generator)

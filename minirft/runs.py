@@ -22,7 +22,7 @@ CLIP_NORM = 1.0  # a longer gradient is scaled down to it
 def with_settings(config, texts, *, but=()):
     """The config with other numbers: texts of NAME=VALUE, each as `--set` takes it. Raises InputError for one that cannot be, and for
     names in `but`, which have an option of their own."""
-    known = {name: value for name, value in vars(config).items() if name not in but and not isinstance(value, dict)}  # weights: --reward
+    known = {name: value for name, value in vars(config).items() if name not in but and not isinstance(value, dict)}
     changed = {}
     for given in texts:
         name, _, text = given.partition("=")

@@ -299,7 +299,8 @@ def rft(policy, poses, config, *, critics, out, album=None, own=None, look=None,
         raise InputError("the policy looks at pixels, which photographs alone have; give it some by --album")
     policy.add_lora("rft", seed=config.seed).eval()
     critics.to(policy.device)
-    policy.answer_tokens = config.max_tokens or max(policy.answer_tokens, own.suit(policy) if own else 0)
+    longest = own.suit(policy) if own else 0
+    policy.answer_tokens = config.max_tokens or max(policy.answer_tokens, longest)
     parts = [(policy.head, config.lr), (policy.model, config.adapter_lr)]
     groups = [{"params": [p for p in part.parameters() if p.requires_grad], "peak": lr} for part, lr in parts]
     optimizer = make_optimizer(groups, policy.device, lr=config.lr, weight_decay=0.0, betas=(0.9, 0.95))
