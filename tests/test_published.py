@@ -822,7 +822,7 @@ def test_a_text_without_statements_ties_the_verifiable_reward(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory where Linux has it")
-def test_a_hundred_thousand_poses_with_texts_are_read_in_ten_seconds_and_a_gigabyte(tmp_path):
+def test_a_hundred_thousand_poses_with_texts_are_read_in_ten_seconds_and_little_memory(tmp_path):
     poses, places = motion(250), {}
     for n in range(500):  # 100,000 of 125,000 frames
         name = f"CMU/{n // 10:02d}/{n:03d}_poses.npz"
@@ -833,12 +833,13 @@ def test_a_hundred_thousand_poses_with_texts_are_read_in_ten_seconds_and_a_gigab
         write(tmp_path / f"{split}_ids_100k.json", list(ids))
     write(tmp_path / "posescript_auto_100k.json", {i: [f"The person stands with bent arms, {n}, {i}. " * 6 for n in range(3)] for i in places})
     write(tmp_path / "posescript_human_6293.json", {"0": ["Standing."]})
-    # not ru_maxrss, which a child begins with at what its parent had
-    code = ("import re, time, torch\nfrom minirft.published import survey\nstart = time.process_time()\n"
+    # not ru_maxrss, which a child begins with at what its parent had; what libraries take differs with the version of Python
+    code = ("import re, time, torch\nfrom minirft.published import survey\n"
+            "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 2**20\n"
+            "start, before = time.process_time(), peak()\n"
             f"founds = survey({str(tmp_path)!r}, ['PoseScript'])\n"
-            "print(sum(len(f.samples) for f in founds), all(f.whole for f in founds), time.process_time() - start, "
-            "int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 2**20)")
+            "print(sum(len(f.samples) for f in founds), all(f.whole for f in founds), time.process_time() - start, peak() - before)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     count, whole, seconds, gigabytes = done.stdout.split()
-    assert (count, whole) == ("300001", "True") and float(seconds) < 10 and float(gigabytes) < 1, done.stdout
+    assert (count, whole) == ("300001", "True") and float(seconds) < 10 and float(gigabytes) < 0.7, done.stdout
