@@ -127,6 +127,8 @@ class BlazePose:
     def find(self, image):
         """Regions of the people in a photograph, the largest first. image: a PIL image in RGB."""
         scale = DETECTOR_SIDE / max(image.size)
+        if min(image.size) * scale < 1:  # thin as a thread, and nothing is left of it
+            return []
         square = ImageOps.pad(image, (DETECTOR_SIDE, DETECTOR_SIDE), Image.Resampling.BILINEAR)
         raw, logits = self._run(0, np.asarray(square, np.float32) / 127.5 - 1)
         score = _sigmoid(logits[:, 0])

@@ -73,7 +73,8 @@ def of_qwen3_vl(ids):
 
 
 def of_smolvlm(ids):
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64, "patch_size": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64,
+              "patch_size": 8}  # up to 5.20 transformers' own forward wants as many tokens a picture, or a multiple
     return transformers.SmolVLMConfig(vision_config=vision, text_config={"model_type": "llama"} | TEXT, scale_factor=2,
                                       image_token_id=ids["<image>"])
 
