@@ -98,6 +98,8 @@ def generate(arguments):
     photo, n, sentence = arguments.image, arguments.n, " ".join(arguments.sentence) if arguments.sentence else None
     if photo and arguments.prompts:
         raise InputError("--prompts FILE goes without --image; ask one question about a picture")
+    if arguments.encoder and not photo:
+        raise InputError("--encoder reads photographs; give one by --image FILE")
     if not photo and (sentence is None) == (arguments.prompts is None):
         raise InputError('give either a sentence, as in: minirft generate "arms up" --out poses, or --prompts FILE, or --image FILE')
     sentences = read_prompts(sentence, arguments.prompts) if not photo or sentence else [None]

@@ -45,7 +45,7 @@ class ViTEncoder:
 
     @torch.no_grad()
     def __call__(self, image, person):
-        square = np.asarray(crop_person(image, person, HEIGHT), np.float32) / 255
+        square = np.asarray(crop_person(image, person, HEIGHT, across=HEIGHT / WIDTH), np.float32) / 255
         margin = (HEIGHT - WIDTH) // 2
         pixels = torch.from_numpy(((square - MEAN) / STD)[:, margin : HEIGHT - margin]).permute(2, 0, 1)[None]
         return self._network(pixels).feature_maps[-1][0]

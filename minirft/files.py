@@ -151,7 +151,7 @@ def read_arrays(path, names=None):
         raise InputError(f"cannot read {path}: {error.strerror or error}; give an npz file") from error
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on broken or hostile files
         reason = f"it is something else, or cut short ({in_short(error, 100)})"
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) and at != "the file":
             reason = (f"{at} holds Python objects, and to unpickle them would run what they name; if you trust whom it is from, write it "
                       "anew: d = dict(numpy.load(FILE, allow_pickle=True)); numpy.savez(FILE, **{k: numpy.array(v.tolist()) "
                       "for k, v in d.items()})")

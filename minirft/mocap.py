@@ -149,7 +149,8 @@ def read_amc(path):
     except ValueError as error:
         raise ValueError(f"its skeleton {asf.name}: {error}") from None
     values = _amc_values(text, {name: len(dof) for name, dof in dofs.items() if dof})
-    scale = 1.0 if re.search(r"^\s*:DEGREES", text, re.M | re.I) else unit
+    said = re.search(r"^\s*:(DEGREES|RADIANS)", text, re.M | re.I)
+    scale = unit if not said else 1.0 if said[1].upper() == "DEGREES" else np.rad2deg(1.0)
     channels = [(joint, dof[1:2] if dof[0] == "r" else "") for joint, name in enumerate(dofs) for dof in dofs[name]]
     local = _rotations(values * scale, channels, len(dofs))
     for joint in {joint for joint, axis in channels if axis}:

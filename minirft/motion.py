@@ -238,6 +238,7 @@ def _match(skeleton, names):
     short = {name: plain.index(name) for name in plain}
     best = max(SKELETONS.values(), key=lambda known: len(known["names"].keys() & short.keys()))
     sources = {target: short[source] for source, target in best["names"].items() if source in short}
+    sources = {target: index for target, index in sources.items() if names.get(skeleton.names[index], target) == target}  # told otherwise
     for source, target in names.items():
         if target not in JOINT_NAMES[:22]:
             raise ValueError(f"names maps {source!r} to {target!r}, which is none of {', '.join(JOINT_NAMES[:22])}")

@@ -118,7 +118,7 @@ def _add_learning(add):
 def _add_data(add):
     add("data", ("path", "a BVH, AMC or AMASS file, or a folder of them; or the word check and a folder of datasets", {"nargs": "+"}),
         ("--out", "the pose file to write (.npz)", FILE), ("--hz", "poses a second", RATE | {"default": 8.0}),
-        ("--fps", "frames a second, where the file does not say (AMC: 120)", RATE),
+        ("--fps", "frames a second, instead of what the files say (AMC says nothing: 120)", RATE),
         ("--names", "JSON file: source joint name to SMPL joint name", FILE))
     add("album", POSES, ("--count", "pictures, some fifteen a second", COUNT | {"default": 12_000}), SEED,
         ("--out", "a folder; what is there already is not made again", FOLDER | {"required": True}), ENCODER)

@@ -49,7 +49,8 @@ class Eyes:
             return sample
         image, features = open_photo(photo.path), None
         region = Region.whole(image) if photo.side is None else Region(np.array(photo.middle), photo.side, 0.0)
-        person = boxed = Person(region.to_image([[-0.8, -0.8], [0.8, 0.8]]), None, None, 1.0, region)  # crop_person takes a quarter more
+        # crop_person takes a quarter more, and for an encoder that cuts off columns a third of the width.
+        person = boxed = Person(region.to_image([[-0.6, -0.8], [0.6, 0.8]]), None, None, 1.0, region)
         if photo.person and self.see != "pixels":
             if self.encoder is None or photo.side is None:
                 people = self.blazepose(image) if photo.side is None else []
@@ -172,6 +173,8 @@ def read_own(disk):
                     raise InputError("a box without an image")
                 if "box" in row:
                     x, y, width, height = _numbers(row["box"], 4).tolist()
+                    if min(width, height) <= 0:
+                        raise InputError("a box without an area; give x, y, width, height in pixels")
                     box = (x + width / 2, y + height / 2), max(width, height)
                 if "image" in row:
                     place = path.parent / row["image"]

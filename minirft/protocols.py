@@ -5,6 +5,7 @@ pose counts evaluate.MISSING_MM, and finds nothing. The pose measured is the mea
 """
 
 import random
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from .retrieval import Retriever, recall
 FROM_REGRESSOR = [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10, 0, 7, 9]
 FROM_MEASURED = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18, 14, 16, 17]
 PELVIS = 14
+SMPL_VERTICES = 6890
 POOL, POOLS = 64, 100  # samples of a random pool, and how many are drawn; how large the papers' are, our sources do not say
 KS = (1, 5, 10, 20)
 
@@ -62,13 +64,14 @@ def run(name, root, policy, *, body, seed=0, limit=None, encoder=None):
         raise InputError(f"{root}: nothing there for {name}; get {DATASETS[protocol.datasets[0]]}; {'; '.join(notes)}")
     if len(parts) > 1 and name not in ("rpe-22", "open-24"):
         raise InputError(f"{root}: {name} is run on one set, but there are {', '.join(parts)}; give a folder with one")
+    some = f"; {limit} of {len(exam):,} samples" if limit and limit < len(exam) else ""
     exam = [exam[i] for i in sorted(random.Random(seed).sample(range(len(exam)), min(limit or len(exam), len(exam))))]
     of, samples, truth = zip(*exam)
     pose, truth = answer(policy, samples, seed=seed, encoder=encoder), torch.stack(truth)
     missing = pose.isnan().flatten(1).any(1)
     if protocol.joints:
         errors = torch.stack(joint_errors(predict(pose.nan_to_num(), protocol, body, regressor), truth, protocol), 1)  # (P, 2)
-        errors, measured = errors.masked_fill(missing[:, None], MISSING_MM), f"{body.name}; {protocol.joints}"
+        errors, measured = errors.masked_fill(missing[:, None], MISSING_MM), f"{_body(body)}; {protocol.joints}{some}"
         rows = [(measured, errors.mean(0).tolist())]
         for part in sorted(set(of)) if len(parts) > 1 else ():
             rows.append((f"{measured}; {part} alone", errors[torch.tensor([other == part for other in of])].mean(0).tolist()))
@@ -76,6 +79,11 @@ def run(name, root, policy, *, body, seed=0, limit=None, encoder=None):
         rows = _retrieved([s.caption for s in samples], pose, truth, missing, body, size=POOL if name.endswith("pool") else None, seed=seed)
     return {"protocol": name, "model": policy.name, "seed": seed, "body": body.name, "samples": len(samples), "notes": notes,
             "without_pose": int(missing.sum()), "missing_mm": MISSING_MM, "rows": rows}
+
+
+def _body(body):
+    """What a table calls a body: SMPL whatever its file is called, as papers do."""
+    return "SMPL" if len(body.skin_at_rest) == SMPL_VERTICES else body.name
 
 
 def _exam(founds, protocol, body):
@@ -110,14 +118,20 @@ def _retrieved(captions, pose, real, missing, body, *, size, seed):
 
 
 def answer(policy, samples, *, seed=0, encoder=None):
-    """The mean pose for each sample, (P, 24, 3, 3), NaN for an answer without one."""
+    """The mean pose for each sample, (P, 24, 3, 3), NaN for an answer without one and for a picture that cannot be opened."""
     eyes = Eyes(policy.must_see(), encoder) if any(s.picture for s in samples) else Eyes(None)
-    poses = []
+    poses = torch.full((len(samples), 24, 3, 3), torch.nan)
     for i in tqdm(range(0, len(samples), 50), desc="evaluate"):
-        part = [eyes.look(s) for s in samples[i : i + 50]]
-        asked = [s.caption or s.question for s in part]
-        poses.append(policy.generate(asked, pictures=[s.picture for s in part], n=1, seed=seed + i)[0][:, 0].cpu())
-    return torch.cat(poses)
+        part = {}
+        for row, sample in enumerate(samples[i : i + 50], i):
+            try:
+                part[row] = eyes.look(sample)
+            except InputError as error:
+                warnings.warn(f"counts as an answer without a pose: {error}", stacklevel=2)
+        if part:
+            asked, shown = zip(*((s.caption or s.question, s.picture) for s in part.values()))
+            poses[list(part)] = policy.generate(list(asked), pictures=list(shown), n=1, seed=seed + i)[0][:, 0].cpu()
+    return poses
 
 
 def truth_of(sample, protocol, body):
@@ -181,7 +195,7 @@ def _regressor(protocol, disk, body):
     """Human3.6M's regressor of joints (17, 6890), None for who needs none. Raises InputError where body or file cannot give the joints."""
     if protocol.joints in (0, 24):
         return None
-    if len(body.skin_at_rest) != 6890:
+    if len(body.skin_at_rest) != SMPL_VERTICES:
         raise InputError(f"{protocol.joints} joints that were measured on SMPL cannot be had of the {body.name} body; pass "
                          "SMPL_NEUTRAL.pkl by --body, or use open-24, which no paper's figures compare with")
     if protocol.joints == 22:

@@ -30,6 +30,7 @@ SLEEVES = [JOINT["left_elbow"], JOINT["right_elbow"]]
 SHORTS = [JOINT[name] for name in ("pelvis", "left_hip", "right_hip")]
 LEGS = [JOINT["left_knee"], JOINT["right_knee"]]
 SHOES = [JOINT[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot")]
+SHOULDERS = [NAMES.index("left_shoulder"), NAMES.index("right_shoulder")]
 # Head, arms, legs: what BlazePose gets wrong of one part of a limb it gets wrong of the others.
 LIMB_OF = [0 if i < 11 else 1 + (i >= 23) * 2 + (i + 1) % 2 for i in range(len(NAMES))]
 
@@ -113,8 +114,9 @@ def simulate_landmarks(body, pose, rng):
     noise = 0.02 * rng.normal(size=world.shape) + 0.03 * rng.normal(size=(count, 5, 3))[:, LIMB_OF]
     noise *= rng.uniform(0.3, 1.5, (count, 1, 1)) * (1, 1, 1.8) * np.where(hidden, 4, 1)[..., None]
     visible = np.where(hidden, rng.uniform(0, 0.6, hidden.shape), 1 - rng.exponential(0.06, hidden.shape).clip(0, 1))
-    crop = Region(np.zeros(2), 2.0, 0.0)
-    people = [Person(*seen, 1.0, crop) for seen in zip(place + 0.3 * noise[..., :2], world + noise, visible)]
+    up = place[:, SHOULDERS].mean(1) - place[:, HIPS].mean(1)
+    crops = [Region(np.zeros(2), 2.0, float(np.arctan2(x, -y))) for x, y in up]  # BlazePose turns its crop with the body
+    people = [Person(*seen, 1.0, crop) for *seen, crop in zip(place + 0.3 * noise[..., :2], world + noise, visible, crops)]
     return pose, torch.stack([tokens(person) for person in people])
 
 

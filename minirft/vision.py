@@ -103,10 +103,11 @@ def _eight_bits(grey):
     return (grey / top * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def crop_person(image, person, side=224):
-    """The upright square of a PIL image with all of a person in it and a quarter around, as a PIL image of `side` pixels."""
+def crop_person(image, person, side=224, *, across=1.0):
+    """The upright square of a PIL image with all of a person in it and a quarter around, as a PIL image of `side` pixels. across: how
+    much more than its height the person's width counts, for who cuts off columns."""
     low, high = person.image.min(0), person.image.max(0)
-    region = Region((low + high) / 2, 1.25 * float((high - low).max()), 0.0)
+    region = Region((low + high) / 2, 1.25 * float(((high - low) * [across, 1]).max()), 0.0)
     return _crop(image, region, side)
 
 

@@ -239,6 +239,7 @@ BAD = {  # what is wrong: (the command, what its line must say)
     "no steps of rft": ([*RFT[:-1], "0"], "'0'"),
     "sentences of a file about a picture": ([*LOOK, "photo.png", "--prompts", "gronk.txt"], "--prompts FILE goes without --image"),
     "sentence, prompts and picture": ([*GENERATE, "--prompts", "gronk.txt", "--image", "photo.png"], "--prompts"),
+    "an encoder of photographs for a sentence": (["generate", "arms up", "--encoder", "none.pt", "--out", "out"], "--encoder reads photographs"),
     "neither sentence nor picture": (["generate", "--refine", "--out", "out"], "a sentence.*--image FILE"),
     "fewer drawn of a picture than kept": ([*LOOK, "photo.png", "-n", "4", "--best-of", "3"], "--best-of 3 cannot give -n 4"),
     "no such picture": ([*LOOK, "none.png"], "none.png: cannot be read as a picture .No such file"),

@@ -63,7 +63,7 @@ def test_the_tokens_are_those_of_the_network_written_out(seen, form, tmp_path):
     else:
         torch.save({"state_dict": {f"backbone.{k}": v for k, v in w.items()} | {"smpl_head.x": torch.zeros(1)}}, path)
     encoder = ViTEncoder(path)
-    square = (np.asarray(crop_person(*seen, 256), np.float32) / 255 - MEAN) / STD
+    square = (np.asarray(crop_person(*seen, 256, across=256 / 192), np.float32) / 255 - MEAN) / STD
     expected = plain(w, torch.from_numpy(square[:, 32:-32]).permute(2, 0, 1))
     assert encoder.shape == expected.shape == (192, WIDTH)
     torch.testing.assert_close(encoder(*seen), expected, rtol=1e-4, atol=1e-4)
@@ -104,3 +104,16 @@ def test_each_size_of_vitpose_has_its_own_number_of_heads(monkeypatch, tmp_path,
     save_file(weights(depth=1), tmp_path / "vit.safetensors")
     encoder = ViTEncoder(tmp_path / "vit.safetensors")
     assert encoder.shape == (192, width) and encoder._network.config.num_attention_heads == heads
+
+
+def test_the_columns_that_are_cut_off_hold_nobodys_hands():
+    """Of the square 192 of 256 columns are seen: a person with arms out must fit into these."""
+    from PIL import Image
+
+    from minirft.vision import Person, crop_person
+
+    wide = np.zeros((400, 600, 3), np.uint8)
+    wide[180:220, 100:110] = wide[180:220, 490:500] = 255  # hands
+    person = Person(np.array([[100.0, 200.0], [500.0, 200.0], [300.0, 100.0], [300.0, 390.0]]), None, None, 1.0, None)
+    crop = np.asarray(crop_person(Image.fromarray(wide), person, 256, across=256 / 192))
+    assert (crop[:, :32] == 0).all() and (crop[:, -32:] == 0).all() and (crop.max((0, 2)) > 128).sum() > 4

@@ -286,6 +286,17 @@ def test_other_names_are_mapped_by_a_json_file(tmp_path):
     assert torch.allclose(motion.pose, read_motion(path).pose, atol=1e-5)
 
 
+def test_a_joint_that_is_mapped_by_hand_is_not_also_what_was_guessed(tmp_path):
+    """A classic Biovision skeleton's LeftShoulder is the upper arm, a later one's the collar bone."""
+    path = write_bvh(tmp_path / "a.bvh", random_rows(5))
+    renamed = tmp_path / "b.bvh"
+    renamed.write_text(path.read_text().replace("JOINT LeftArm", "JOINT LeftShoulder"))
+    pose, same = read_motion(renamed, names={"LeftShoulder": "left_shoulder"}).pose, read_motion(path).pose
+    assert torch.equal(pose[:, JOINT["left_collar"]], torch.eye(3).expand(len(pose), 3, 3))
+    bones = [BODY.joints(p)[:, JOINT["left_elbow"]] - BODY.joints(p)[:, JOINT["left_shoulder"]] for p in (pose, same)]
+    assert torch.cosine_similarity(*bones, dim=-1).min() > 0.99
+
+
 def test_a_broken_file_in_a_folder_is_reported_and_the_rest_read(tmp_path, capsys):
     write_bvh(tmp_path / "good.bvh", random_rows(5))
     (tmp_path / "bad.bvh").write_text("HIERARCHY")
@@ -375,6 +386,19 @@ def test_an_amc_leg_turns_in_its_own_axes_by_hand_computation(tmp_path):
     assert angle_deg(joints[JOINT["left_knee"]] - joints[JOINT["left_hip"]], [0, 0, 1]) < 0.1
     assert angle_deg(joints[JOINT["right_knee"]] - joints[JOINT["right_hip"]], [-0.34202, -0.939693, 0]) < 0.1
     assert angle_deg(joints[JOINT["left_wrist"]] - joints[JOINT["left_elbow"]], [1, 0, 0]) < 0.1
+
+
+@pytest.mark.parametrize(("asf", "amc"), [("deg", "DEGREES"), ("deg", "RADIANS"), ("rad", "DEGREES"), ("rad", "RADIANS")])
+def test_each_file_says_in_which_unit_its_own_angles_are(tmp_path, asf, amc):
+    pose = read_motion(write_amc(tmp_path, lfemur="-90 0 0")).pose
+    skeleton, path = tmp_path / "77.asf", tmp_path / "77_01.amc"
+    if asf == "rad":
+        turned = re.sub(r"axis (\S+) (\S+) (\S+) XYZ", lambda a: "axis {} {} {} XYZ".format(*np.radians([float(x) for x in a.groups()])),
+                        skeleton.read_text())
+        skeleton.write_text(turned.replace("angle deg", "angle rad"))
+    if amc == "RADIANS":
+        path.write_text(path.read_text().replace(":DEGREES", ":RADIANS").replace("-90", str(-np.pi / 2)))
+    assert torch.allclose(read_motion(path).pose, pose, atol=1e-5)
 
 
 # ---------------------------------------------------------------- broken files

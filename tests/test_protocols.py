@@ -132,8 +132,22 @@ def test_a_pose_that_is_the_truth_has_no_error_and_a_missing_one_the_stated(tmp_
             given[missing] = torch.nan
         report = protocols.run(name, tmp_path, Answers(given), body=smpl)
         (measured, errors), = report["rows"]
-        assert measured == f"SMPL_NEUTRAL; {joints}" and errors == pytest.approx([expected] * 2, abs=0.1)  # 300 mm for one of three
+        assert measured == f"SMPL; {joints}" and errors == pytest.approx([expected] * 2, abs=0.1)  # 300 mm for one of three
         assert report["without_pose"] == (missing is not None) and report["missing_mm"] == 300
+
+
+def test_a_picture_that_cannot_be_opened_counts_as_no_pose_and_ends_nothing(tmp_path, smpl):
+    threedpw(tmp_path, people())
+    samples = [s for found in protocols.survey(tmp_path, ["3DPW"]) for s in found.samples]
+    samples[1].picture.path.write_bytes(b"no picture")
+
+    class Seeing(Answers):
+        def generate(self, questions, *, pictures, **settings):
+            return torch.eye(3).repeat(len(questions), 1, 24, 1, 1), None, None
+
+    with pytest.warns(UserWarning, match="counts as an answer without a pose: .*cannot be read as a picture"):
+        made = protocols.answer(Seeing(None), samples)
+    assert made.isnan().flatten(1).any(1).tolist() == [k == 1 for k in range(len(samples))]
 
 
 def test_rpe_is_measured_on_22_joints_over_its_four_lists_and_each(tmp_path, smpl):
@@ -149,7 +163,7 @@ def test_rpe_is_measured_on_22_joints_over_its_four_lists_and_each(tmp_path, smp
     policy = Answers(poses)
     report = protocols.run("rpe-22", tmp_path, policy, body=smpl)
     (total, errors), *parts = report["rows"]
-    assert total == "SMPL_NEUTRAL; 22" and errors[0] == pytest.approx(22 * 21 / 22 / 3, abs=0.1)
+    assert total == "SMPL; 22" and errors[0] == pytest.approx(22 * 21 / 22 / 3, abs=0.1)
     assert [what.split("; ")[2] for what, _ in parts] == ["RPE behavior alone", "RPE pose alone", "RPE shape alone"]
     assert parts[0][1][0] == pytest.approx(0, abs=0.1) and parts[2][1][0] == pytest.approx(21, abs=0.1)
     assert policy.asked == ["The man is about to sit down, can you give his SMPL pose?"] * 3  # its own words, not ours
@@ -268,10 +282,10 @@ def test_posescripts_test_texts_are_asked_as_they_are_and_every_row_names_retrie
 # The table and the command.
 
 def test_the_papers_figures_stand_beside_ours_and_say_what_they_are_of():
-    report = {"protocol": "3dpw-14", "model": "mine", "samples": 3, "without_pose": 1, "missing_mm": 300.0, "rows": [("SMPL_NEUTRAL; 14", [100.0, 50.0])]}
+    report = {"protocol": "3dpw-14", "model": "mine", "samples": 3, "without_pose": 1, "missing_mm": 300.0, "rows": [("SMPL; 14", [100.0, 50.0])]}
     lines = protocols.table(report).splitlines()
     assert "3 samples, 1 answers without a pose, which count 300 mm" in lines[0]
-    assert lines[1] == "| model | body; joints | MPJPE | PA-MPJPE |" and lines[3] == "| mine | SMPL_NEUTRAL; 14 | 100.0 | 50.0 |"
+    assert lines[1] == "| model | body; joints | MPJPE | PA-MPJPE |" and lines[3] == "| mine | SMPL; 14 | 100.0 | 50.0 |"
     assert "| Pose-RFT | SMPL; not said | 85.9 | 51.6 |" in lines and "| HMR2.0 | SMPL; 14 | 70.0 | 44.5 |" in lines
     full = {"protocol": "posescript-full", "rows": [("x", [1.0] * 8)]}
     lines = protocols.table(report | full).splitlines()

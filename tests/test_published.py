@@ -575,8 +575,9 @@ def test_lines_of_ones_own_are_poses_pictures_and_talk(tmp_path):
     ('{"question": "x", "answer": "y", "image": "gone.png"}', "pictures"), ('{"question": "\\ud800 x", "answer": "y"}', "half a letter"),
     ('{"question": "x", "answer": "\\udc00"}', "half a letter"), (f'{{"question": "x", "pose": {[1e20] * 72}}}', "too large to be angles"),
     (f'{{"question": "x", "answer": "y", "image": "{"x" * 300}"}}', "too long"), ("[" * 100_000, "recursion"),
-    ('{"question": "x", "answer": "y", "box": [1, 2, 3, 4]}', "a box without an image")],
-    ids=range(15))
+    ('{"question": "x", "answer": "y", "box": [1, 2, 3, 4]}', "a box without an image"),
+    ('{"question": "x", "answer": "y", "image": "mine.jsonl", "box": [1, 2, 0, 4]}', "a box without an area")],
+    ids=range(16))
 def test_a_broken_line_is_told_by_its_number(tmp_path, line, says):
     (tmp_path / "mine.jsonl").write_text('{"question": "Hello?", "answer": "Hi."}\n' + line)
     got = found(tmp_path, "your own")["your own", "train"]

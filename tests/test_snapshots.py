@@ -363,3 +363,12 @@ def test_a_leaning_camera_turns_what_is_in_metres_with_the_pose_and_leaves_what_
     torch.testing.assert_close(turn[:, 2], torch.tensor([0.0, 0.0, 1.0]).expand(50, 3))  # about the line of sight
     angle = torch.rad2deg(torch.atan2(turn[:, 1, 0], turn[:, 0, 0]))
     assert 10 < angle.std() < 20 and angle.min() < 0 < angle.max()
+
+
+def test_simulated_crops_turn_with_the_body_as_blazeposes_do(body, poses):
+    """What stands in a crop stands upright in it, also of who lies or bows."""
+    tokens = simulate_landmarks(body, poses, np.random.default_rng(0))[1]
+    place = tokens[..., 4:]  # x to the right, y down
+    up = place[:, [NAMES.index("left_shoulder"), NAMES.index("right_shoulder")]].mean(1) - place[:, HIPS].mean(1)
+    tilt = torch.atan2(up[:, 0], -up[:, 1]).abs().rad2deg()
+    assert tilt.median() < 5 and tilt.quantile(0.9) < 20
