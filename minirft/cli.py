@@ -267,8 +267,8 @@ def album(arguments):
 
 def caption(arguments):
     """Sentences that are true of poses."""
-    poses, rng = load_poses(arguments.poses), random.Random(arguments.seed)
-    true = captions.holds(load_body(arguments.body).joints(poses.pose[: arguments.limit]))
+    poses, rng, body = load_poses(arguments.poses), random.Random(arguments.seed), load_body(arguments.body)
+    true = (row for part in poses.pose[: arguments.limit].split(8192) for row in captions.holds(body.joints(part)))
     for clip, frame, row in zip(poses.clip, poses.frame, true):
         for _ in range(arguments.n):
             print(f"{clip}\t{frame}\t{captions.describe(row, rng).text}")
