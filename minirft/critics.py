@@ -182,7 +182,8 @@ def weigh(policy, rollout, of_answers, of_poses, samples, config):
     batch = Batch(**tokens, has_pose=rows, action=spread(rollout.action, rows),
                   width=rollout.width.expand(len(rows), -1), old_text_logp=scores.text_logp,
                   old_pose_logp=spread(rollout.pose_logp, rows), reference_text_logp=torch.zeros_like(scores.text_logp),
-                  reference_mean=spread(torch.zeros_like(scores.mean), rows), reference_std=spread(torch.ones_like(scores.std), rows, 1.0),
+                  reference_mean=scores.mean.new_zeros(len(rows), scores.mean.shape[1]),
+                  reference_std=scores.std.new_ones(len(rows), scores.std.shape[1]),
                   text_advantage=text, pose_advantage=pose if config.algorithm == "hygrpo" else torch.zeros_like(pose))
     with policy.reference():  # part by part, as the loss does: in bf16 another shape gives other numbers, and a KL of no update
         for part in batch.parts(config.micro_batch, config.group_size):

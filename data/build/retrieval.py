@@ -2,7 +2,8 @@
 
     python data/build/retrieval.py TRAIN.npz VALIDATION.npz data [--steps 3000] [--kinds second_opinion ...]
 
-Every second trial (in the order of their names) is the judge's, the others belong to the three others; so with the rare poses. Half an
+Every second trial (in the order of their names) is the judge's, the others belong to the three others; so with the rare poses, of which
+many are each other's mirror images: data/README.md says how many of the judge's the others have seen in a mirror. Half an
 hour on one core for each opinion and for the judge, twice as much for the reward model.
 Prints recall on validation subjects, in a pool of 1,000, and how well draws around one pose are told apart; notes both in
 the files.
